@@ -1,0 +1,48 @@
+"""Errors that a user can act on, and the sentence that names the nearest known word. Knows nothing of the rest of burnish."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class BurnishError(ValueError):
+    """A mistake in what burnish was given: the message says what was asked, what was found and what to do."""
+
+
+class ConfigError(BurnishError):
+    """A configuration that cannot be run; names the file and the key."""
+
+
+class DataError(BurnishError):
+    """Rows that cannot be used; names the file, the row and what was expected there."""
+
+
+class ModelError(BurnishError):
+    """A model, tokenizer or adapter that cannot be had or cannot do what is asked of it."""
+
+
+class ObjectiveError(BurnishError):
+    """An objective whose parts cannot work together, or a loss that broke its contract."""
+
+
+class PluginError(BurnishError):
+    """A plugin, or a name that a plugin should provide, that cannot be used."""
+
+
+class RunError(BurnishError):
+    """A run directory or checkpoint that cannot be written, read or resumed."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name closest to `name`, or None when nothing is close."""
+    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return matches[0] if matches else None
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of an error about an unknown `name`: the nearest known name, then all of them."""
+    names = sorted(known)
+    close = nearest(name, names)
+    hint = f"Did you mean '{close}'? " if close else ""
+    return f"{hint}Known: {', '.join(names) if names else 'none'}."

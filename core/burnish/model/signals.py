@@ -1,0 +1,76 @@
+"""Signals: what a loss may ask of a model at the scored positions. A signal is a value; equal signals are computed once.
+
+In: what `signals()` of a loss returns. Out: the request that a `Scorer` answers. Knows no tensor at import.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Role = Literal["policy", "reference", "teacher", "old", "behaviour"]
+Site = Literal["predict", "at"]
+Tile = Callable[["Tensor", "Tensor"], "Tensor"]
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """One number per scored token (or per sequence) that a model gives.
+
+    name: `logp`, `entropy`, `top1`, `mean_logit`, `sum_p2`, `divergence`, `value`, `score`, or a plugin's own.
+    role: whose number it is; only `policy` carries a gradient.
+    site: `predict` reads position t-1 for target t, `at` reads position t itself.
+    temperature: divides the logits before anything is computed from them.
+    parameters: further (name, value) pairs, sorted; part of the identity.
+    tile: for a plugin's own signal, a module-level function (logits [n, vocabulary], targets [n]) -> [n].
+    """
+
+    name: str
+    role: Role = "policy"
+    site: Site = "predict"
+    temperature: float = 1.0
+    parameters: tuple[tuple[str, float | str], ...] = ()
+    tile: Tile | None = None
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0:
+            raise ValueError(f"a signal's temperature must be above 0, got {self.temperature}")
+
+
+def logp(role: Role = "policy", temperature: float = 1.0) -> Signal:
+    """Log-probability of the target token, nats."""
+    return Signal("logp", role, temperature=temperature)
+
+
+def entropy(role: Role = "policy", temperature: float = 1.0) -> Signal:
+    """Entropy of the next-token distribution, nats."""
+    return Signal("entropy", role, temperature=temperature)
+
+
+def top1(role: Role = "policy") -> Signal:
+    """1 where the target is the most likely token, else 0; carries no gradient."""
+    return Signal("top1", role)
+
+
+def mean_logit(role: Role = "policy") -> Signal:
+    """Mean of the logits over the vocabulary, as dashboards know it from `logits/chosen`; carries no gradient."""
+    return Signal("mean_logit", role)
+
+
+def sum_p2(role: Role = "policy", temperature: float = 1.0) -> Signal:
+    """Sum of squared next-token probabilities; carries no gradient (used by detached weights)."""
+    return Signal("sum_p2", role, temperature=temperature)
+
+
+def value(role: Role = "policy") -> Signal:
+    """Output of the per-token value head before the target token."""
+    return Signal("value", role)
+
+
+def score(role: Role = "policy", parameters: tuple[tuple[str, float | str], ...] = ()) -> Signal:
+    """Output of the sequence-classification head at the target token."""
+    return Signal("score", role, site="at", parameters=parameters)
