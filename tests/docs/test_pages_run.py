@@ -1,0 +1,62 @@
+"""Every block of the documentation runs.
+
+A page is one session in a fresh folder that holds a tiny model `tiny-model` and small data files. Blocks in order:
+`python` runs in one interpreter namespace a page (or is saved, when its first line is `# name.py`), `yaml` is a configuration
+that must load (saved under its first-line name), `bash` runs line by line. `text`, `jsonl`, `toml` and named files are saved or
+shown only; `bash install` is what CI itself does at its start.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from blocks import Block, blocks
+
+ROOT = Path(__file__).resolve().parents[2]
+SHOWN = {"text", "console", "mermaid", "", "jsonl", "toml"}
+
+
+def pages() -> list[Path]:
+    places = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *ROOT.glob("plugins/*/README.md")]
+    return [page for page in sorted(places) if any(block.language not in SHOWN for block in blocks(page))]
+
+
+def run_bash(block: Block, folder: Path) -> None:
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "COLUMNS": "120"}
+    result = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", block.body], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, f"{block.page}:{block.line}\n{result.stdout[-3000:]}\n{result.stderr[-3000:]}"
+
+
+def run_block(block: Block, folder: Path, namespace: dict[str, object]) -> None:
+    if block.name:
+        target = folder / block.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(block.body, encoding="utf-8")
+    if block.language == "python" and not block.name:
+        exec(compile("\n" * block.line + block.body, str(block.page), "exec"), namespace)
+    elif block.language == "yaml" and "partial" not in block.words:
+        from burnish.config import load_config
+        from burnish.registry import load
+
+        path = folder / (block.name or "block.yaml")
+        path.write_text(block.body, encoding="utf-8")
+        load_config(path, registry=load())
+    elif block.language == "bash" and "install" not in block.words:
+        run_bash(block, folder)
+    else:
+        assert block.language in SHOWN | {"python", "yaml", "bash"}, f"{block.page}:{block.line}: no way to run '{block.language}'"
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_page_runs(page: Path, docs_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(docs_folder)
+    monkeypatch.syspath_prepend(str(docs_folder))
+    namespace: dict[str, object] = {"__name__": "__docs__"}
+    for block in blocks(page):
+        run_block(block, docs_folder, namespace)
