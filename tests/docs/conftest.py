@@ -1,0 +1,31 @@
+"""The folder in which a page of the documentation runs: a tiny model and a few rows of each kind."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+PAIRS = [
+    {"prompt": f"What is {a} + {b}?", "chosen": f" {a + b}", "rejected": f" {a + b + 1}"} for a in range(1, 6) for b in range(1, 5)
+]
+CHATS = [
+    {"messages": [{"role": "user", "content": row["prompt"]}, {"role": "assistant", "content": row["chosen"].strip()}]} for row in PAIRS
+]
+
+
+def write_rows(path: Path, rows: list[dict[str, object]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+@pytest.fixture
+def docs_folder(tmp_path: Path) -> Path:
+    """A fresh folder with `tiny-model/`, `pairs.jsonl` and `chats.jsonl`."""
+    from burnish.testing import tiny_model, tiny_tokenizer
+
+    tiny_model("llama").save_pretrained(tmp_path / "tiny-model")
+    tiny_tokenizer().save_pretrained(tmp_path / "tiny-model")
+    write_rows(tmp_path / "pairs.jsonl", list(PAIRS))
+    write_rows(tmp_path / "chats.jsonl", list(CHATS))
+    return tmp_path
