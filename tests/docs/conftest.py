@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 
 PAIRS = [
-    {"prompt": f"What is {a} + {b}?", "chosen": f" {a + b}", "rejected": f" {a + b + 1}"} for a in range(1, 6) for b in range(1, 5)
+    {"prompt": f"What is {a} + {b}?", "chosen": f" {a + b}", "rejected": f" {a + b + 1}"}
+    for a in range(1, 6)
+    for b in range(1, 5)
 ]
 CHATS = [
-    {"messages": [{"role": "user", "content": row["prompt"]}, {"role": "assistant", "content": row["chosen"].strip()}]} for row in PAIRS
+    {"messages": [{"role": "user", "content": row["prompt"]}, {"role": "assistant", "content": row["chosen"].strip()}]}
+    for row in PAIRS
 ]
 
 

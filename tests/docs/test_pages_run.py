@@ -27,7 +27,7 @@ FILE = re.compile(r"^# (?P<name>[\w./-]+\.(?:py|yaml|toml|jsonl|md))\n")
 
 @dataclass(frozen=True)
 class Block:
-    """One fenced block. language: first word after the fence; words: the others; name: the file that a first-line comment names."""
+    """One fenced block. language: first word after the fence; words: the others; name: file named in its first line."""
 
     page: Path
     line: int
@@ -81,7 +81,9 @@ def run_block(block: Block, folder: Path, namespace: dict[str, object]) -> None:
     elif block.language == "bash" and "install" not in block.words:
         run_bash(block, folder)
     else:
-        assert block.language in SHOWN | {"python", "yaml", "bash"}, f"{block.page}:{block.line}: no way to run '{block.language}'"
+        assert block.language in SHOWN | {"python", "yaml", "bash"}, (
+            f"{block.page}:{block.line}: no way to run '{block.language}'"
+        )
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
