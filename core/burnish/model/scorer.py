@@ -1,0 +1,112 @@
+"""The one module that reads a model: a layout goes in, small tensors of signals come out.
+
+It is the object given to Accelerate. Everything that touches weights happens inside `forward`, through the model's own forward
+and the head's own call, so the hooks of DDP, FSDP, ZeRO, PEFT and quantisers always run. The model's forward is let through to
+its head with one row only; the hidden states are kept by a hook and scored tile by tile.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from burnish.batch.attention import NAME, attention_of, set_attention
+from burnish.batch.layout import Kind, Layout
+from burnish.errors import ModelError
+from burnish.model.head import OUTPUTS, LogitScale, read_outputs, read_vocabulary, tile_rows
+from burnish.model.signals import Signal
+from burnish.model.sites import Sites
+
+
+def base_of(model: nn.Module) -> Any:
+    """The transformers model inside a PEFT model; any other model is its own."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
+
+
+def head_of(model: nn.Module) -> nn.Module:
+    """The module that turns hidden states into logits, or into a classifier's outputs; ModelError when there is none."""
+    base = base_of(model)
+    head = base.get_output_embeddings()
+    head = getattr(base, "score", None) if head is None else head
+    if not isinstance(head, nn.Module):
+        raise ModelError(f"{type(base).__name__} has neither output embeddings nor a `score` head, so nothing can be scored with it")
+    return head
+
+
+class Scorer(nn.Module):
+    """Scores layouts of one kind of attention: `tree` and `packed`, or `padded`."""
+
+    def __init__(self, model: nn.Module, kind: Kind = "tree") -> None:
+        super().__init__()
+        self.model = model
+        base, text = base_of(model), base_of(model).config.get_text_config()
+        own = "sdpa" if base._supports_sdpa and getattr(text, "attn_logit_softcapping", None) is None else "eager"
+        self._attention = own if kind == "padded" else NAME
+        if attention_of(base) != self._attention:
+            set_attention(base, self._attention)
+        self._no_split_modules: list[str] = list(getattr(base, "_no_split_modules", None) or [])
+        self._scale = LogitScale.of(text)
+        self._is_classifier = base.get_output_embeddings() is None
+        self._num_outputs: int = base.config.num_labels if self._is_classifier else text.vocab_size
+        accepted = inspect.signature(base.forward).parameters
+        self._no_cache = {"use_cache": False} if "use_cache" in accepted else {}
+
+    def forward(self, layout: Layout, sites: Sites, signals: tuple[Signal, ...]) -> dict[Signal, Tensor]:
+        """Every signal at every site: [M] each, float32 (float64 for float64 models).
+
+        `layout` and `sites` are on the model's device. A signal's role is not looked at: the caller chose the model.
+        """
+        hidden = self._hidden(layout).flatten(0, 1)  # [B * N, H]
+        values: dict[Signal, Tensor] = {}
+        for site, index in (("predict", sites.predict), ("at", sites.at)):
+            wanted = tuple(signal for signal in signals if signal.site == site)
+            if wanted:
+                values.update(zip(wanted, self._read(hidden[index], sites.targets, wanted), strict=True))
+        return values
+
+    def _read(self, hidden: Tensor, targets: Tensor, signals: tuple[Signal, ...]) -> list[Tensor]:
+        head = head_of(self.model)
+        if self._is_classifier:
+            return read_outputs(head, hidden, signals)
+        if unreadable := [signal.name for signal in signals if signal.name in OUTPUTS and signal.tile is None]:
+            raise ModelError(f"the signal '{unreadable[0]}' needs a model with a classification head; this one is a language model")
+        return read_vocabulary(head, self._scale, hidden, targets, signals, tile_rows(self._num_outputs, hidden.device))
+
+    def _hidden(self, layout: Layout) -> Tensor:
+        """What the model's forward hands to its head: [B, N, H]."""
+        if attention_of(base_of(self.model)) != self._attention or (layout.segments is None) == (self._attention == NAME):
+            raise ModelError(
+                f"this Scorer runs the attention '{self._attention}', but the model is set to '{attention_of(base_of(self.model))}' "
+                f"and the layout is {layout.kind}; make a new Scorer after another one has changed the model"
+            )
+        kept: list[Tensor] = []
+
+        def keep(_: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...] | None:
+            kept.append(arguments[0])
+            # A classifier goes on to pick one token per row, so it must see them all; its outputs are few.
+            return None if self._is_classifier else (arguments[0][:, :1], *arguments[1:])
+
+        hook = head_of(self.model).register_forward_pre_hook(keep)
+        try:
+            if layout.segments is None:
+                self.model(input_ids=layout.input_ids, attention_mask=layout.attention_mask, **self._no_cache)
+            else:
+                self.model(
+                    input_ids=layout.input_ids,
+                    position_ids=layout.position_ids,
+                    burnish_segments=layout.segments,
+                    **self._no_cache,
+                )
+        finally:
+            hook.remove()
+        if len(kept) != 1:
+            raise ModelError(f"{type(base_of(self.model)).__name__} called its head {len(kept)} times in one forward, not once")
+        return kept[0]
+
+    @property
+    def device(self) -> torch.device:
+        """Where inputs must be."""
+        return next(self.model.parameters()).device
