@@ -1,0 +1,74 @@
+"""What a person sees while a run goes: a live line on a terminal, plain lines elsewhere; nothing on ranks other than the first.
+
+In: the numbers of a step, and sentences. Out: text on standard error's console. Knows nothing of how the numbers came about.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from types import TracebackType
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+FIRST_LINES = 5
+EVERY_S = 10.0
+
+
+class Progress:
+    """Shows steps from `done` to `num_steps`: loss and its parts, tokens per second, time left."""
+
+    def __init__(self, num_steps: int, done: int = 0, *, shown: bool = True, console: Console | None = None) -> None:
+        self.num_steps = num_steps
+        self.console = console or Console(stderr=True, soft_wrap=True, highlight=False, quiet=not shown)
+        self._live = Live(console=self.console, transient=True) if shown and self.console.is_terminal else None
+        self._began_at, self._began = done, time.monotonic()
+        self._lines, self._last_line = 0, 0.0
+
+    def __enter__(self) -> Progress:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._live:
+            self._live.stop()
+
+    def say(self, sentence: str) -> None:
+        """Print a line that stays."""
+        self.console.print(sentence, markup=False)
+
+    def step(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Show the step just finished."""
+        losses = [(name.removeprefix("loss/"), value) for name, value in metrics.items() if name.startswith("loss/")]
+        parts = ", ".join(f"{name} {value:.4g}" for name, value in losses)
+        speed = metrics.get("tokens_per_s", 0.0)
+        words = f"loss {metrics['loss']:.4f}" + (f" ({parts})" if parts else "")
+        left = self._left(step)
+        if self._live:
+            self._live.update(_bar(step, self.num_steps, f"{words}  {speed:,.0f} tokens/s  {left} left"))
+            return
+        now = time.monotonic()
+        if self._lines < FIRST_LINES or step == self.num_steps or now - self._last_line >= EVERY_S:
+            self._lines, self._last_line = self._lines + 1, now
+            rate = metrics["learning_rate"]
+            self.say(f"step {step}/{self.num_steps}  {words}  lr {rate:.2e}  {speed:,.0f} tokens/s  {left} left")
+
+    def evaluation(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Show the numbers of an evaluation."""
+        self.say(f"step {step}/{self.num_steps}  " + "  ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
+
+    def _left(self, step: int) -> str:
+        a_step_s = (time.monotonic() - self._began) / max(step - self._began_at, 1)
+        seconds = round(a_step_s * (self.num_steps - step))
+        return f"{seconds // 3600}:{seconds % 3600 // 60:02}:{seconds % 60:02}"
+
+
+def _bar(step: int, num_steps: int, words: str) -> Table:
+    filled = round(24 * step / num_steps)
+    row = Table.grid(padding=(0, 1))
+    row.add_row(Text("━" * filled, style="green") + Text("━" * (24 - filled), style="dim"), f"{step}/{num_steps}", words)
+    return row

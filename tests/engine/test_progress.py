@@ -1,0 +1,38 @@
+"""Plain lines where there is no terminal, a live line where there is one, silence on other ranks."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from burnish.engine.progress import FIRST_LINES, Progress
+
+METRICS = {"loss": 1.5, "loss/dpo": 0.5, "loss/sft": 1.0, "learning_rate": 1e-5, "tokens_per_s": 1234.0}
+
+
+def shown(num_steps: int, *, terminal: bool = False, on: bool = True) -> str:
+    out = io.StringIO()
+    with Progress(num_steps, shown=on, console=Console(file=out, force_terminal=terminal, width=120, quiet=not on)) as progress:
+        for step in range(1, num_steps + 1):
+            progress.step(step, METRICS)
+        progress.say("[an alarm]")
+        progress.evaluation(num_steps, {"eval/loss": 0.25})
+    return out.getvalue()
+
+
+def test_plain_lines_are_few_and_full() -> None:
+    lines = shown(50).splitlines()
+    assert len(lines) == FIRST_LINES + 1 + 2
+    assert lines[0].startswith("step 1/50  loss 1.5000 (dpo 0.5, sft 1)  lr 1.00e-05  1,234 tokens/s")
+    assert lines[-2:] == ["[an alarm]", "step 50/50  eval/loss 0.2500"]
+
+
+def test_terminal_gets_a_live_bar() -> None:
+    text = shown(3, terminal=True)
+    assert "3/3" in text
+    assert "━" in text
+
+
+def test_other_ranks_are_silent() -> None:
+    assert shown(3, on=False) == ""
