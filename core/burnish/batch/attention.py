@@ -19,7 +19,7 @@ from transformers import AttentionInterface
 from burnish.batch.trie import Segments
 from burnish.errors import ModelError
 
-# Must hold none of "sdpa", "flex", "flash": transformers matches substrings. It has no mask function of its own, so none is made.
+# Holds none of "sdpa", "flex", "flash": transformers matches substrings. Without a mask function of this name no mask is made.
 NAME = "burnish_tree"
 
 
@@ -39,8 +39,8 @@ def tree_attention(
 ) -> tuple[Tensor, None]:
     """Causal attention of every segment over its path.
 
-    query: [1, H, N, D]; key, value: [1, H_kv, N, D], H a multiple of H_kv. Returns [1, N, H, D]. A window of w lets the query at
-    depth d see keys at depths d-w+1 to d. Raises ModelError for what it does not implement.
+    query: [1, H, N, D]; key, value: [1, H_kv, N, D], H a multiple of H_kv. Returns [1, N, H, D]. A window of w lets the query
+    at depth d see keys at depths d-w+1 to d. Raises ModelError for what it does not implement.
     """
     if burnish_segments is None:
         raise ModelError(
@@ -56,7 +56,7 @@ def tree_attention(
     ]
     for what, given in refused:
         if given:
-            raise ModelError(f"{type(module).__name__} asks for {what}, which '{NAME}' does not implement; use `layout: padded`")
+            raise ModelError(f"{type(module).__name__} asks for {what}; the attention '{NAME}' has none: use `layout: padded`")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     if softcap is None and query.is_cuda and query.dtype in (torch.float16, torch.bfloat16) and query.shape[-1] <= 256:
         return _varlen(query, key, value, burnish_segments, scale, sliding_window), None
@@ -71,7 +71,7 @@ def _per_segment(
 ) -> Tensor:
     """The reference: one SDPA call per segment, or per group of segments of one shape."""
     # Split once and concatenate paths: the backward is a sum per piece, deterministic and without full-size zeros.
-    queries, keys, values = (states.split(segments.lengths, dim=2) for states in (query, key, value))
+    queries, keys, values = (torch.split(states, [*segments.lengths], dim=2) for states in (query, key, value))
     outputs: list[Tensor | None] = [None] * len(segments)
     for (_, reach), members in _same_shape(segments, window).items():
         q = torch.cat([queries[segment] for segment in members])
@@ -80,7 +80,7 @@ def _per_segment(
             attended = _sdpa(q, k, v, scale, window)
         else:
             attended = _softcapped(q, k, v, scale, window, softcap)
-        for segment, output in zip(members, attended.split(1), strict=True):
+        for segment, output in zip(members, torch.split(attended, 1), strict=True):
             outputs[segment] = output
     return torch.cat([output for output in outputs if output is not None], dim=2).transpose(1, 2)
 
@@ -107,7 +107,7 @@ def _path(pieces: tuple[Tensor, ...], segments: Segments, segment: int, reach: i
 
 
 def _visible(num_queries: int, num_keys: int, window: int | None, device: torch.device) -> Tensor:
-    """Bool [num_queries, num_keys]: the last query sees the last key, each one what lies before it, as far as the window goes."""
+    """Bool [num_queries, num_keys]: the last query sees the last key, and what lies before it as far as the window goes."""
     behind = torch.arange(num_keys - num_queries, num_keys, device=device)[:, None] - torch.arange(num_keys, device=device)
     return (behind >= 0) & (behind < (num_keys if window is None else window))
 
@@ -137,31 +137,41 @@ def _varlen(query: Tensor, key: Tensor, value: Tensor, segments: Segments, scale
     for (_, reach), members in _same_shape(segments, window).items():
         for segment in members:
             reaches[segment] = reach
-    keys, values = (states.split(segments.lengths, dim=2) for states in (key, value))
+    keys, values = (torch.split(states, [*segments.lengths], dim=2) for states in (key, value))
     k, v = (
         torch.cat([_path(states, segments, segment, reach) for segment, reach in enumerate(reaches)], dim=2)[0].transpose(0, 1)
         for states in (keys, values)
     )
-    ends = [
+    ends_q, ends_k = (
         torch.tensor((0, *lengths), device=query.device).cumsum(0).to(torch.int32) for lengths in (segments.lengths, reaches)
-    ]
+    )
     attended = varlen_attn(
         query[0].transpose(0, 1).contiguous(),
         k.contiguous(),
         v.contiguous(),
-        *ends,
+        ends_q,
+        ends_k,
         max(segments.lengths),
         max(reaches),
         scale=scale,
         window_size=(-1 if window is None else window - 1, 0),
         enable_gqa=query.shape[1] != key.shape[1],
     )
+    assert isinstance(attended, Tensor)
     return attended[None]
 
 
 def attention_of(model: Any) -> str:
     """Name of the attention that `model`'s text layers run."""
     return str(model.config.get_text_config()._attn_implementation)
+
+
+def own_name(model: Any) -> str:
+    """Name of transformers' own attention for `model`: the one it runs now, or its default once it runs ours."""
+    if (now := attention_of(model)) != NAME:
+        return now
+    softcapped = getattr(model.config.get_text_config(), "attn_logit_softcapping", None) is not None
+    return "sdpa" if model._supports_sdpa and not softcapped else "eager"
 
 
 def set_attention(model: Any, name: str) -> None:
@@ -176,12 +186,9 @@ def set_attention(model: Any, name: str) -> None:
 
 @contextmanager
 def own_attention(model: Any) -> Iterator[None]:
-    """Within it `model` runs transformers' own attention (to generate, say); never enter it between a forward and its backward."""
+    """Within it `model` runs transformers' own attention, to generate, say. Never enter between a forward and its backward."""
     before = attention_of(model)
-    if before != NAME:
-        yield
-        return
-    set_attention(model, "sdpa" if model._supports_sdpa else "eager")
+    set_attention(model, own_name(model))
     try:
         yield
     finally:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence as List
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -18,9 +19,9 @@ from burnish.data.units import Ids, Sequence
 class Segments:
     """Runs of tokens without a fork, in flat order, depth first: a parent comes before its children.
 
-    lengths: tokens per segment. depths: position of the first token. parents: index of the segment that it continues, -1 for a
-    root. paths: the ancestors from the root down, the segment itself last. Holds no tensor, so that it travels through a model's
-    keyword arguments untouched.
+    lengths: tokens per segment. depths: position of the first token. parents: index of the segment that it continues, -1 for
+    a root. paths: the ancestors from the root down, the segment itself last. Holds no tensor, so that it travels through a
+    model's keyword arguments untouched.
     """
 
     lengths: tuple[int, ...]
@@ -52,7 +53,7 @@ class Trie:
 
 
 def canonical_order(sequences: List[Sequence]) -> list[int]:
-    """Indices that sort by (salt, ids): sequences with a common prefix become neighbours, a prefix stands before its extensions."""
+    """Indices that sort by (salt, ids): common prefixes make neighbours, a prefix stands before its extensions."""
     keys = [(sequence.salt, sequence.ids.astype(">i8").tobytes()) for sequence in sequences]
     return sorted(range(len(sequences)), key=keys.__getitem__)
 
@@ -69,7 +70,7 @@ def common_prefix(first: Sequence, second: Sequence) -> int:
 def num_unique_tokens(sequences: List[Sequence]) -> int:
     """Tokens that a tree of `sequences` forwards."""
     ordered = [sequences[index] for index in canonical_order(sequences)]
-    shared = sum(common_prefix(first, second) for first, second in zip(ordered, ordered[1:], strict=False))
+    shared = sum(common_prefix(first, second) for first, second in pairwise(ordered))
     return sum(map(len, ordered)) - shared
 
 

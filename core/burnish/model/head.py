@@ -129,13 +129,13 @@ def read_outputs(head: nn.Module, hidden: Tensor, signals: tuple[Signal, ...]) -
     for signal in signals:
         if signal.name not in OUTPUTS:
             raise ModelError(
-                f"the signal '{signal.name}' needs a language-model head; this model is a classifier, which gives 'score' and 'value'"
+                f"the signal '{signal.name}' needs a language-model head; this model is a classifier with 'score' and 'value'"
             )
         label = dict(signal.parameters).get("label")
         if label is None and outputs.shape[-1] != 1:
             raise ModelError(
-                f"the signal '{signal.name}' needs a head with one output, this one has {outputs.shape[-1]}; load the model with "
-                "num_labels=1, or name a `label`"
+                f"the signal '{signal.name}' needs a head with one output, this one has {outputs.shape[-1]}; load the model "
+                "with num_labels=1, or name a `label`"
             )
         columns.append(outputs[:, int(label or 0)])
     return columns
@@ -151,13 +151,12 @@ def _read(signal: Signal, tile: Tile) -> Tensor:
 
 
 def _tiled(one: Callable[[Tensor, Tensor], tuple[Tensor, ...]], hidden: Tensor, targets: Tensor, rows: int) -> list[Tensor]:
-    """`one` over tiles of `rows`, the results put end to end; with no row at all, still one call, so that gradients are zero."""
+    """`one` over tiles of `rows`, put end to end. Without rows it is still called once: gradients are then 0, not None."""
     if len(hidden) == 0:
         return [column[:0] for column in one(hidden.new_zeros(1, hidden.shape[-1]), targets.new_zeros(1))]
-    if not torch.is_grad_enabled():
-        tiles = [one(h, t) for h, t in zip(hidden.split(rows), targets.split(rows), strict=True)]
+    pieces = zip(torch.split(hidden, rows), torch.split(targets, rows), strict=True)
+    if torch.is_grad_enabled():
+        tiles = [checkpoint(one, *piece, use_reentrant=False) for piece in pieces]
     else:
-        tiles = [
-            checkpoint(one, h, t, use_reentrant=False) for h, t in zip(hidden.split(rows), targets.split(rows), strict=True)
-        ]
+        tiles = [one(*piece) for piece in pieces]
     return [torch.cat(columns) for columns in zip(*tiles, strict=True)]

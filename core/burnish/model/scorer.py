@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from burnish.batch.attention import NAME, attention_of, set_attention
+from burnish.batch.attention import NAME, attention_of, own_name, set_attention
 from burnish.batch.layout import Kind, Layout
 from burnish.errors import ModelError
 from burnish.model.head import OUTPUTS, LogitScale, read_outputs, read_vocabulary, tile_rows
@@ -32,7 +32,7 @@ def head_of(model: nn.Module) -> nn.Module:
     head = base.get_output_embeddings()
     head = getattr(base, "score", None) if head is None else head
     if not isinstance(head, nn.Module):
-        raise ModelError(f"{type(base).__name__} has neither output embeddings nor a `score` head, so nothing can be scored with it")
+        raise ModelError(f"{type(base).__name__} has neither output embeddings nor a `score` head: it cannot score anything")
     return head
 
 
@@ -43,8 +43,7 @@ class Scorer(nn.Module):
         super().__init__()
         self.model = model
         base, text = base_of(model), base_of(model).config.get_text_config()
-        own = "sdpa" if base._supports_sdpa and getattr(text, "attn_logit_softcapping", None) is None else "eager"
-        self._attention = own if kind == "padded" else NAME
+        self._attention = own_name(base) if kind == "padded" else NAME
         if attention_of(base) != self._attention:
             set_attention(base, self._attention)
         self._no_split_modules: list[str] = list(getattr(base, "_no_split_modules", None) or [])
@@ -72,15 +71,15 @@ class Scorer(nn.Module):
         if self._is_classifier:
             return read_outputs(head, hidden, signals)
         if unreadable := [signal.name for signal in signals if signal.name in OUTPUTS and signal.tile is None]:
-            raise ModelError(f"the signal '{unreadable[0]}' needs a model with a classification head; this one is a language model")
+            raise ModelError(f"the signal '{unreadable[0]}' needs a classification head; this model is a language model")
         return read_vocabulary(head, self._scale, hidden, targets, signals, tile_rows(self._num_outputs, hidden.device))
 
     def _hidden(self, layout: Layout) -> Tensor:
         """What the model's forward hands to its head: [B, N, H]."""
         if attention_of(base_of(self.model)) != self._attention or (layout.segments is None) == (self._attention == NAME):
             raise ModelError(
-                f"this Scorer runs the attention '{self._attention}', but the model is set to '{attention_of(base_of(self.model))}' "
-                f"and the layout is {layout.kind}; make a new Scorer after another one has changed the model"
+                f"this Scorer runs the attention '{self._attention}', its model now '{attention_of(base_of(self.model))}', and "
+                f"the layout is {layout.kind}; make a new Scorer after another one has changed the model"
             )
         kept: list[Tensor] = []
 

@@ -1,7 +1,7 @@
 """Scored places of a layout: which position predicts which token, each (position, target) pair once.
 
-In: a layout and one target mask per sequence. Out: `Sites`, the index tensors that a `Scorer` gathers by, and for every sequence
-the rows of the result that are its own. Knows no model.
+In: a layout and one target mask per sequence. Out: `Sites`, the index tensors that a `Scorer` gathers by, and for every
+sequence the rows of the result that are its own. Knows no model.
 """
 
 from __future__ import annotations
@@ -51,4 +51,4 @@ def sites_for(layout: Layout, masks: List[Mask]) -> Sites:
     ids = np.concatenate([none, *(sequence.ids[index] for sequence, _, index in pairs)])
     at, first, row_of = np.unique(every, return_index=True, return_inverse=True)
     rows = np.split(row_of, np.cumsum([len(index) for index in where])[:-1]) if where else []
-    return Sites(*(torch.from_numpy(index) for index in (at, before[first], ids[first])), rows=tuple(rows))
+    return Sites(torch.from_numpy(at), torch.from_numpy(before[first]), torch.from_numpy(ids[first]), tuple(rows))
