@@ -1,0 +1,98 @@
+"""Conversations become text with the character spans of the assistant's turns. Knows templates only as functions of messages.
+
+A turn's span comes from `{% generation %}` where the template has it, else from rendering the conversation up to the turn and
+through it. A template that rewrites earlier turns when later ones follow (drops their reasoning, say) is not
+prefix-preserving: then a placeholder takes the place of the turn's content, and the text around it shows where the turn is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from os.path import commonprefix
+from typing import Any
+
+from burnish.data.examples import Message, RowError, Side
+from burnish.errors import DataError
+
+Span = tuple[int, int]
+PLACEHOLDER = "\ue000"
+_GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
+
+
+@dataclass(frozen=True)
+class ChatText:
+    """A rendered conversation. spans: [start, end) characters of each assistant turn with its end of turn, or None where the
+    turn cannot be found in the text."""
+
+    text: str
+    spans: tuple[Span | None, ...]
+
+
+class ChatRenderer:
+    """Renders conversations with the chat template of a tokenizer."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+
+    def text(self, messages: Sequence[Message], side: Side, *, prompt: bool = False) -> str:
+        """The conversation as text; with `prompt` it ends where the assistant's answer begins."""
+        return self._render(messages, side, prompt, marks=False)[0]
+
+    def turns(self, messages: Sequence[Message], side: Side) -> ChatText:
+        """The conversation as text, and where the assistant's turns are in it."""
+        if _GENERATION.search(self._template(side)):
+            text, spans = self._render(messages, side, False, marks=True)
+            return ChatText(text, tuple(spans))
+        text = self.text(messages, side)
+        places = [index for index, message in enumerate(messages) if message["role"] == "assistant"]
+        return ChatText(text, tuple(self._span(text, messages, index, side) for index in places))
+
+    def _span(self, text: str, messages: Sequence[Message], index: int, side: Side) -> Span | None:
+        """Where turn `index` is in `text`, the whole conversation."""
+        if index:  # no template renders the beginning of an answer to nothing
+            before = self.text(messages[:index], side, prompt=True)
+            through = text if index + 1 == len(messages) else self.text(messages[: index + 1], side)
+            if text.startswith(through) and through.startswith(before) and len(before) < len(through):
+                return len(before), len(through)
+        return self._span_by_placeholder(text, messages, index, side)
+
+    def _span_by_placeholder(self, text: str, messages: Sequence[Message], index: int, side: Side) -> Span | None:
+        turn = {**messages[index], "content": PLACEHOLDER}
+        head, found, tail = self.text([*messages[:index], turn, *messages[index + 1 :]], side).partition(PLACEHOLDER)
+        if not found or not text.startswith(head) or not text.endswith(tail) or len(head) + len(tail) > len(text):
+            return None
+        _, _, last_tail = self.text([*messages[:index], turn], side).partition(PLACEHOLDER)
+        return len(head), len(text) - len(tail) + len(commonprefix([tail, last_tail]))
+
+    def _template(self, side: Side) -> str:
+        try:
+            return str(self._tokenizer.get_chat_template(tools=list(side.tools) or None))
+        except ValueError as error:
+            raise DataError(
+                "the rows are conversations, but the tokenizer has no chat template. Name one with `model.chat_template`: "
+                f"{', '.join(_named())}, or a path to a .jinja file"
+            ) from error
+
+    def _render(self, messages: Sequence[Message], side: Side, prompt: bool, *, marks: bool) -> tuple[str, list[Span]]:
+        from jinja2 import TemplateError
+        from transformers.utils.chat_template_utils import render_jinja_template
+
+        arguments: Mapping[str, Any] = {**self._tokenizer.special_tokens_map, **side.chat_template_kwargs}
+        template = self._template(side)
+        try:
+            texts, spans = render_jinja_template(
+                [list(messages)], tools=list(side.tools) or None, chat_template=template,
+                return_assistant_tokens_mask=marks, add_generation_prompt=prompt, **arguments,
+            )
+        except TemplateError as error:
+            roles = ", ".join(str(message["role"]) for message in messages)
+            raise RowError(f"the chat template refuses a conversation of {roles}: {error}") from error
+        return texts[0], [tuple(span) for span in spans[0]] if marks else []
+
+
+def _named() -> list[str]:
+    from burnish.data.templates import NAMES
+
+    return sorted(NAMES)

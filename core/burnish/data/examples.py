@@ -1,0 +1,165 @@
+"""Canonical examples: what a format makes of a raw row. Knows no tokenizer, no mask and no id but those a trajectory brings.
+
+A `prompt`, `chosen`, `rejected`, `completion` is *said*: a str (standard) or a tuple of messages (conversational).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, TypeAlias
+
+from burnish.errors import DataError
+
+Row: TypeAlias = Mapping[str, Any]
+Message: TypeAlias = dict[str, Any]
+Said: TypeAlias = str | tuple[Message, ...]
+
+
+class RowError(DataError):
+    """A row that is not what its format expects; the message says what was expected and what was found."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """Columns that any kind of row may carry.
+
+    tools: schemas offered to the model. images: one per image placeholder. chat_template_kwargs: further arguments of the chat
+    template. weight: multiplies the row's loss. margin: how much better chosen is than rejected. columns: everything else,
+    handed to reward functions.
+    """
+
+    tools: tuple[Any, ...] = ()
+    images: tuple[Any, ...] = ()
+    chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    weight: float | None = None
+    margin: float | None = None
+    columns: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Row:
+    """What all examples have."""
+
+    kind: ClassVar[str]
+    side: Side = field(default_factory=Side, kw_only=True)
+
+    @property
+    def columns(self) -> Mapping[str, Any]:
+        """The row's further columns, for rewards."""
+        return self.side.columns
+
+
+@dataclass(frozen=True)
+class Text(_Row):
+    """Running text; every token is a target."""
+
+    kind: ClassVar[str] = "text"
+    text: str
+
+
+@dataclass(frozen=True)
+class Chat(_Row):
+    """A conversation; the assistant's turns are targets."""
+
+    kind: ClassVar[str] = "chat"
+    messages: tuple[Message, ...]
+
+
+@dataclass(frozen=True)
+class PromptCompletion(_Row):
+    """A prompt and what should follow it."""
+
+    kind: ClassVar[str] = "prompt_completion"
+    prompt: Said
+    completion: Said
+
+
+@dataclass(frozen=True)
+class Preference(_Row):
+    """Two completions of a prompt, the first preferred."""
+
+    kind: ClassVar[str] = "preference"
+    prompt: Said
+    chosen: Said
+    rejected: Said
+
+
+@dataclass(frozen=True)
+class Triple(_Row):
+    """A preference and a gold answer, better than both."""
+
+    kind: ClassVar[str] = "triple"
+    prompt: Said
+    chosen: Said
+    rejected: Said
+    gold: Said
+
+
+@dataclass(frozen=True)
+class Ranked(_Row):
+    """Completions of a prompt, best first."""
+
+    kind: ClassVar[str] = "ranked"
+    prompt: Said
+    completions: tuple[Said, ...]
+
+
+@dataclass(frozen=True)
+class Rated(_Row):
+    """A completion with a number that says how good it is."""
+
+    kind: ClassVar[str] = "rated"
+    prompt: Said
+    completion: Said
+    rating: float
+
+
+@dataclass(frozen=True)
+class Unpaired(_Row):
+    """A completion that was liked (True) or not."""
+
+    kind: ClassVar[str] = "unpaired"
+    prompt: Said
+    completion: Said
+    label: bool
+
+
+@dataclass(frozen=True)
+class Stepwise(_Row):
+    """A solution in steps, each right (1) or wrong (0)."""
+
+    kind: ClassVar[str] = "stepwise"
+    prompt: Said
+    steps: tuple[str, ...]
+    labels: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Prompt(_Row):
+    """A prompt to be answered; `columns` say how the answer is judged."""
+
+    kind: ClassVar[str] = "prompt"
+    prompt: Said
+
+
+@dataclass(frozen=True)
+class Trajectory(_Row):
+    """Token ids that a sampler made. spans: [start, end) of the policy's own tokens, which are the targets.
+
+    tokens: name -> one number per id (`advantages`, `old`, `behaviour`, `reference`), read at targets.
+    """
+
+    kind: ClassVar[str] = "trajectory"
+    ids: tuple[int, ...]
+    spans: tuple[tuple[int, int], ...]
+    tokens: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+
+
+Example: TypeAlias = (
+    Text | Chat | PromptCompletion | Preference | Triple | Ranked | Rated | Unpaired | Stepwise | Prompt | Trajectory
+)
+KINDS: dict[str, type[Example]] = {
+    kind.kind: kind
+    for kind in (Text, Chat, PromptCompletion, Preference, Triple, Ranked, Rated, Unpaired, Stepwise, Prompt, Trajectory)
+}

@@ -1,0 +1,155 @@
+"""Reading typed values out of a raw row's columns; everything here raises `RowError` in words. Knows no format."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
+from typing import Any
+
+from burnish.data.examples import Message, Row, RowError, Said, Side
+
+SIDE = ("tools", "images", "image", "chat_template_kwargs", "weight", "margin")
+
+
+def is_message(value: Any) -> bool:
+    """Whether `value` is one message: a mapping with a role."""
+    return isinstance(value, Mapping) and isinstance(value.get("role"), str)
+
+
+def is_messages(value: Any) -> bool:
+    """Whether `value` is a non-empty list of messages."""
+    return isinstance(value, Sequence) and not isinstance(value, str) and len(value) > 0 and all(map(is_message, value))
+
+
+def is_said(value: Any) -> bool:
+    """Whether `value` is text, a message or messages."""
+    return isinstance(value, str) or is_message(value) or is_messages(value)
+
+
+def is_flag(value: Any) -> bool:
+    """Whether `value` is a truth value (True, False, 1, 0)."""
+    return isinstance(value, (bool, int, float)) and value in (0, 1)
+
+
+def is_number(value: Any) -> bool:
+    """Whether `value` is a finite number and no truth value."""
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def list_of(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    """A check for non-empty lists whose every item passes `check`."""
+    return lambda value: isinstance(value, Sequence) and not isinstance(value, str) and len(value) > 0 and all(map(check, value))
+
+
+def message(value: Mapping[str, Any]) -> Message:
+    """One message; None entries (Arrow fills absent keys with them) are taken out, text parts joined."""
+    clean: Message = _without_none(value)
+    content = clean.get("content")
+    if isinstance(content, list) and all(isinstance(part, Mapping) and part.get("type") == "text" for part in content):
+        clean["content"] = "".join(str(part.get("text", "")) for part in content)
+    clean.setdefault("content", "")
+    return clean
+
+
+def said(row: Row, column: str) -> Said:
+    """The text or the messages in `column`."""
+    value = row.get(column)
+    if isinstance(value, str):
+        return value
+    if is_message(value):
+        return (message(value),)  # type: ignore[arg-type]
+    if is_messages(value):
+        return tuple(map(message, value))  # type: ignore[arg-type]
+    raise RowError(f"expected text or messages (role, content) in '{column}', found {brief(value)}")
+
+
+def same_form(*parts: Said) -> None:
+    """Refuses a row of which one part is text and another is messages."""
+    if len({isinstance(part, str) for part in parts}) > 1:
+        raise RowError("expected all parts of the row as text or all as messages, found both: " + ", ".join(map(brief, parts)))
+
+
+def side(row: Row, used: Sequence[str]) -> Side:
+    """The side columns of a row; `used` are the columns that the format itself has read."""
+    images = row.get("images") if row.get("images") is not None else row.get("image")
+    extra = row.get("chat_template_kwargs") or {}
+    if not isinstance(extra, Mapping):
+        raise RowError(f"expected a mapping in 'chat_template_kwargs', found {brief(extra)}")
+    return Side(
+        tools=tools(row.get("tools")),
+        images=() if images is None else tuple(images) if isinstance(images, (list, tuple)) else (images,),
+        chat_template_kwargs=_without_none(extra),
+        weight=_number(row, "weight"),
+        margin=_number(row, "margin"),
+        columns={key: value for key, value in row.items() if key not in SIDE and key not in used},
+    )
+
+
+def tools(value: Any) -> tuple[Any, ...]:
+    """Tool schemas, given as a list or as its JSON."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value) if value.strip() else None
+        except json.JSONDecodeError as error:
+            raise RowError(f"expected tool schemas as JSON in 'tools': {error}") from error
+    if value is None:
+        return ()
+    if not isinstance(value, (list, tuple)):
+        raise RowError(f"expected a list of tool schemas in 'tools', found {brief(value)}")
+    return tuple(_without_none(tool) for tool in value)
+
+
+def shared_prompt(parts: Sequence[Said]) -> tuple[Said, list[Said]]:
+    """Splits whole texts or conversations at their common beginning: (prompt, what is left of each).
+
+    Text: a space before the first difference belongs to the completions. Messages: what is left begins with an assistant
+    turn. When all parts are equal, text has an empty prompt and a conversation keeps its last turn as the completion.
+    """
+    same_form(*parts)
+    shortest = min(map(len, parts))
+    shared = 0
+    while shared < shortest and all(part[shared] == parts[0][shared] for part in parts):
+        shared += 1
+    if isinstance(parts[0], str):
+        if all(part == parts[0] for part in parts):
+            shared = 0
+        elif shared and parts[0][shared - 1] == " ":
+            shared -= 1
+        return parts[0][:shared], [part[shared:] for part in parts]
+    if shared == shortest:
+        shared -= 1
+    rests = [part[shared:] for part in parts]
+    if shared < 1 or any(rest[0]["role"] != "assistant" for rest in rests):  # type: ignore[index]
+        found = " and ".join(brief(part) for part in parts)
+        raise RowError(f"expected conversations that share a prompt and part at an assistant turn, found {found}")
+    return parts[0][:shared], rests
+
+
+def brief(value: Any) -> str:
+    """A value in a few words, for messages."""
+    if value is None:
+        return "nothing"
+    if is_messages(value):
+        return "messages by " + ", ".join(str(item["role"]) for item in value[:6]) + (", ..." if len(value) > 6 else "")
+    text = repr(value)
+    return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
+
+
+def _number(row: Row, column: str) -> float | None:
+    value = row.get(column)
+    if value is None:
+        return None
+    if not is_number(value):
+        raise RowError(f"expected a number in '{column}', found {brief(value)}")
+    return float(value)
+
+
+def _without_none(value: Any) -> Any:
+    """A copy of nested mappings and lists without None entries in mappings."""
+    if isinstance(value, Mapping):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    if isinstance(value, (list, tuple)):
+        return [_without_none(item) for item in value]
+    return value
