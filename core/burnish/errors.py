@@ -30,6 +30,10 @@ class PluginError(BurnishError):
     """A plugin, or a name that a plugin should provide, that cannot be used."""
 
 
+class RewardError(BurnishError):
+    """A reward that cannot be found, raised, or returned something other than one number per completion."""
+
+
 class RunError(BurnishError):
     """A run directory or checkpoint that cannot be written, read or resumed."""
 

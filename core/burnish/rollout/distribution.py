@@ -1,0 +1,66 @@
+"""The distribution a token is drawn from, and the draw itself. In: logits and one uniform number per row. Out: ids and nats.
+
+The order is temperature, top-k, top-p, min-p; each works on what the one before left. Every request draws from a random stream
+of its own, so that a request gets the same tokens whatever its neighbours are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from burnish.config.sections import SamplingSection
+
+
+def random_stream(seed: int, prompt: Sequence[int], occurrence: int, length: int) -> NDArray[np.float32]:
+    """Uniform numbers [length] in [0, 1) of the `occurrence`-th request with this prompt: a function of nothing else."""
+    content = np.array([seed, occurrence, *prompt], dtype=np.int64).tobytes()
+    key = int.from_bytes(hashlib.blake2b(content, digest_size=16).digest(), "little")
+    return np.random.Generator(np.random.Philox(key=key)).random(length, dtype=np.float32)
+
+
+def draw(logits: Tensor, uniforms: Tensor, sampling: SamplingSection) -> tuple[Tensor, Tensor]:
+    """One token per row and its log-probability. logits: [rows, vocabulary]; uniforms: [rows] in [0, 1); out: [rows], [rows].
+
+    The log-probability is that of the processed distribution, nats. At temperature 0 the most likely token is taken and the
+    log-probability is the model's own, since that of a certain event would say nothing. A row of NaN logits gives NaN.
+    """
+    if logits.dtype != torch.float64:
+        logits = logits.float()
+    if sampling.temperature == 0:
+        logp = torch.log_softmax(logits, -1)
+        tokens = logits.argmax(-1)
+        return tokens, logp.gather(-1, tokens[:, None])[:, 0]
+    logp, tokens_of = processed(logits, sampling)
+    # Inverse of the cumulative distribution: one number decides, and a token of probability 0 is never the first beyond it.
+    cumulative = logp.double().exp().cumsum(-1)
+    picked = torch.searchsorted(cumulative, uniforms.double()[:, None] * cumulative[:, -1:], right=True)
+    picked = picked.clamp(max=logp.shape[-1] - 1)  # only a row of NaN points beyond the end
+    tokens = picked if tokens_of is None else tokens_of.gather(-1, picked)
+    return tokens[:, 0], logp.gather(-1, picked)[:, 0]
+
+
+def processed(logits: Tensor, sampling: SamplingSection) -> tuple[Tensor, Tensor | None]:
+    """Log-probabilities after temperature, top-k, top-p and min-p, and the token of each column (None: columns are tokens).
+
+    logits: [rows, vocabulary]; out: [rows, columns], -inf where a token cannot be drawn.
+    """
+    tokens_of = None
+    if sampling.top_k or sampling.top_p < 1:
+        logits, tokens_of = logits.topk(min(sampling.top_k or logits.shape[-1], logits.shape[-1]))
+    logp = torch.log_softmax(logits / sampling.temperature, -1)
+    if sampling.top_p < 1:
+        probability = logp.exp()
+        before = probability.cumsum(-1) - probability
+        logp = torch.log_softmax(logp.masked_fill(before >= sampling.top_p, -torch.inf), -1)
+    if sampling.min_p > 0:
+        floor = logp.amax(-1, keepdim=True) + float(np.log(sampling.min_p))
+        logp = torch.log_softmax(logp.masked_fill(logp < floor, -torch.inf), -1)
+    return logp, tokens_of
