@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from burnish.engine.sharding import full, placed_like
+from burnish.engine.sharding import placed_like, whole
 from burnish.errors import ConfigError, ModelError, did_you_mean
 
 if TYPE_CHECKING:
@@ -87,18 +87,15 @@ def _from_trainer(name: str, section: OptimizerSection) -> tuple[Callable[..., O
         raise ConfigError(f"optimizer '{name}' cannot be used here: {error}") from error
 
 
-def optimizer_state(optimizer: Optimizer, names: Mapping[nn.Parameter, str]) -> dict[str, Any]:
-    """Moments and counters by parameter name, gathered whole; every rank must call this.
+def optimizer_state(optimizer: Optimizer, names: Mapping[nn.Parameter, str], keep: bool = True) -> dict[str, Any]:
+    """Moments and counters by parameter name, gathered whole where `keep`; every rank must call this.
 
     Hyper-parameters are left out: they come from the config.
     """
     parameters = {}
     for group in optimizer.param_groups:
         for parameter in group["params"]:
-            state = optimizer.state.get(parameter, {})
-            parameters[names[parameter]] = {
-                key: full(item) if isinstance(item, Tensor) else item for key, item in state.items()
-            }
+            parameters[names[parameter]] = whole(optimizer.state.get(parameter, {}), keep)
     own = [{key: item for key, item in group.items() if _is_own(key, optimizer)} for group in optimizer.param_groups]
     return {"parameters": parameters, "groups": own}
 

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 
-def full(tensor: Tensor) -> Tensor:
-    """`tensor` as a whole, plain tensor, detached."""
-    tensor = tensor.detach()
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+def whole(values: Mapping[str, Any], keep: bool) -> dict[str, Any]:
+    """`values` with every tensor gathered, on the CPU and detached, one at a time; nothing is kept unless `keep`."""
+    kept = {}
+    for name, value in values.items():
+        if isinstance(value, DTensor):
+            value = value.full_tensor()
+        if keep:
+            kept[name] = value.detach().cpu() if isinstance(value, Tensor) else value
+    return kept
 
 
 def placed_like(value: Tensor, target: Tensor) -> Tensor:
