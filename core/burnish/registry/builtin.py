@@ -1,0 +1,49 @@
+"""The core's own plugin: what burnish brings itself, through the same hooks as everybody else."""
+
+from __future__ import annotations
+
+from burnish.registry.hookspecs import hookimpl
+from burnish.registry.records import BackendRecord, FormatRecord
+
+_FORMATS = {
+    "text": ("text", "text"),
+    "chat": ("chat", "messages"),
+    "prompt": ("prompt", "prompt, and columns for rewards"),
+    "prompt_completion": ("prompt_completion", "prompt, completion"),
+    "preference": ("preference", "prompt, chosen, rejected"),
+    "preference_implicit": ("preference", "chosen, rejected, which begin with the prompt"),
+    "triple": ("triple", "prompt, chosen, rejected, reference"),
+    "triple_implicit": ("triple", "chosen, rejected, reference, which begin with the prompt"),
+    "ranked": ("ranked", "prompt, completions, best first"),
+    "rated": ("rated", "prompt, completion, rating"),
+    "unpaired": ("unpaired", "prompt, completion, label"),
+    "unpaired_chat": ("unpaired", "messages, label"),
+    "stepwise": ("stepwise", "prompt, completions, labels"),
+    "trajectory": ("trajectory", "prompt_ids, completion_ids, and numbers per token"),
+}
+
+
+@hookimpl
+def burnish_formats() -> list[FormatRecord]:
+    """TRL's columns, standard and conversational."""
+    return [
+        FormatRecord(
+            name=name,
+            target=f"burnish.data.formats.builtin:{name.upper()}",
+            examples=f"burnish.data.formats.rows:{name.upper()}",
+            kind=kind,
+            summary=f"columns {columns}",
+            api=1,
+        )
+        for name, (kind, columns) in _FORMATS.items()
+    ]
+
+
+@hookimpl
+def burnish_backends() -> list[BackendRecord]:
+    """Sampling in the training process."""
+    return [
+        BackendRecord(
+            name="hf", target="burnish.rollout.sampler:HFSampler", summary="in process, with the weights being trained", api=1
+        )
+    ]
