@@ -23,7 +23,7 @@ def evaluate_rewards(
     sampling: SamplingSection,
     seed: int = 0,
 ) -> dict[str, float]:
-    """Means over the examples: `eval/rewards/NAME/mean` where the reward applies, `eval/reward` their weighted sum, and lengths.
+    """Means over the examples: `eval/rewards/NAME/mean` where it applies, `eval/reward` the weighted sum, and lengths.
 
     Equal seeds sample equal completions from an unchanged model, whatever the order of the examples.
     """

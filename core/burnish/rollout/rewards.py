@@ -1,8 +1,8 @@
 """Reward functions: found by name, called with completions, checked. In: texts and columns. Out: one number or None each.
 
 A reward is `f(prompts, completions, completion_ids, **columns) -> list[float | None]`, sync or async, the signature of TRL's
-reward functions. It gets the arguments that it names (all of them when it takes `**kwargs`). None means that the reward does not
-apply to a completion. Knows no model and no token but the ids that it passes on.
+reward functions. It gets the arguments that it names (all of them when it takes `**kwargs`). None means that the reward
+does not apply to a completion. Knows no model and no token but the ids that it passes on.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from burnish.errors import RewardError, did_you_mean
+from burnish.registry.records import RewardRecord
 
 if TYPE_CHECKING:
     from burnish.registry import Registry
@@ -32,8 +33,8 @@ class Reward:
 
 
 def load_reward(name: str, registry: Registry, weight: float = 1.0, options: Mapping[str, Any] | None = None) -> Reward:
-    """The reward registered as `name`, or the code `name` points to. A class is built with the options; a function keeps them."""
-    target = registry.custom(name) if ":" in name else registry.resolve(registry.get("reward", name))
+    """The reward registered as `name`, or the code `name` points to. A class or function takes the options."""
+    target = registry.find(RewardRecord, name)
     given = dict(options or {})
     try:
         function = target(**given) if inspect.isclass(target) else partial(target, **given) if given else target
@@ -67,9 +68,9 @@ def _call(reward: Reward, arguments: Mapping[str, Any]) -> Any:
     parameters = inspect.signature(reward.function).parameters.values()
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         required = [parameter.name for parameter in parameters if parameter.default is parameter.empty]
-        for name in required:
-            if name not in arguments:
-                raise RewardError(f"the reward '{reward.name}' asks for '{name}', which the rows lack. {did_you_mean(name, arguments)}")
+        if lacking := [name for name in required if name not in arguments]:
+            hint = did_you_mean(lacking[0], arguments)
+            raise RewardError(f"the reward '{reward.name}' asks for '{lacking[0]}', which the rows lack. {hint}")
         arguments = {parameter.name: arguments[parameter.name] for parameter in parameters if parameter.name in arguments}
     try:
         return reward.function(**arguments)

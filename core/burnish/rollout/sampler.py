@@ -86,7 +86,7 @@ class HFSampler:
         groups: dict[tuple[int, ...], list[int]] = {}
         for index, prompt in enumerate(prompts):
             if not len(prompt):
-                raise ModelError(f"prompt {index} has no tokens, so there is nothing to continue; add a beginning-of-sequence token")
+                raise ModelError(f"prompt {index} has no tokens, so there is nothing to continue")
             groups.setdefault(tuple(map(int, prompt)), []).append(index)
         done: list[Completion | None] = [None] * len(prompts)
         with generating(self.model):
@@ -130,7 +130,7 @@ class HFSampler:
             tokens, logps = draw(logits, uniforms, sampling)
             for request, token, logp in zip(running, tokens.tolist(), logps.tolist(), strict=True):
                 if math.isnan(logp):
-                    raise ModelError(f"the model's logits after {len(request.ids)} sampled tokens are not numbers: its weights are broken")
+                    raise ModelError(f"after {len(request.ids)} sampled tokens the model's logits are not numbers")
                 request.ids.append(token)
                 request.logps.append(logp)
                 request.finished = self._is_end(request.ids, sampling.stop)
@@ -162,7 +162,7 @@ class HFSampler:
             return True
         if not stop:
             return False
-        # A token is at least one byte of UTF-8 (byte-level vocabularies), so this many surely hold a stop string that ends here.
+        # A token is at least one byte of UTF-8, so this many surely hold a stop string that ends here.
         tail = ids[-max(len(text.encode()) for text in stop) - 3 :]
         text = self.tokenizer.decode(tail, skip_special_tokens=False)
         return any(string in text for string in stop)

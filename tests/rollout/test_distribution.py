@@ -1,0 +1,90 @@
+"""The processed distribution and the draw from it, against numbers derived by hand."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from burnish.rollout.distribution import draw, processed, random_stream
+
+# Logits log(1/2), log(1/4), log(1/8), log(1/8): a distribution whose every truncation is a small fraction.
+LOGITS = torch.tensor([[1 / 8, 1 / 2, 1 / 8, 1 / 4]], dtype=torch.float64).log()
+
+
+def sampling(**given: Any) -> Any:
+    return SimpleNamespace(**{"temperature": 1.0, "top_p": 1.0, "top_k": None, "min_p": 0.0, **given})
+
+
+def probabilities(**given: Any) -> list[float]:
+    """Processed probabilities in the order of tokens."""
+    logp, tokens_of = processed(LOGITS, sampling(**given))
+    by_token = logp if tokens_of is None else torch.full_like(LOGITS, -torch.inf).scatter(-1, tokens_of, logp)
+    return by_token.exp()[0].tolist()
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, [1 / 8, 1 / 2, 1 / 8, 1 / 4]),
+        # Temperature 1/2 squares: 1/64, 16/64, 1/64, 4/64, which sum to 22/64.
+        ({"temperature": 0.5}, [1 / 22, 16 / 22, 1 / 22, 4 / 22]),
+        ({"top_k": 2}, [0, 2 / 3, 0, 1 / 3]),
+        ({"top_k": 100}, [1 / 8, 1 / 2, 1 / 8, 1 / 4]),
+        # The smallest set with at least .6 is {1/2, 1/4}; with at least .5 it is {1/2}.
+        ({"top_p": 0.6}, [0, 2 / 3, 0, 1 / 3]),
+        ({"top_p": 0.5}, [0, 1, 0, 0]),
+        ({"top_p": 1e-9}, [0, 1, 0, 0]),
+        # At least .3 of the largest probability, 1/2: tokens with .15 or more.
+        ({"min_p": 0.3}, [0, 2 / 3, 0, 1 / 3]),
+        # In this order: top_k 2 leaves 2/3 and 1/3, of which top_p .66 keeps the first.
+        ({"top_k": 2, "top_p": 0.66}, [0, 1, 0, 0]),
+    ],
+)
+def test_processed_probabilities(given: dict[str, Any], expected: list[float]) -> None:
+    assert probabilities(**given) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("given", [{}, {"top_p": 0.999}])
+def test_draw_inverts_the_cumulative_distribution(given: dict[str, Any]) -> None:
+    # In order of tokens the cumulative is 1/8, 5/8, 6/8, 1; sorted it is 1/2, 3/4, 7/8 (token 0 or 2), 1.
+    uniforms = [0.0, 0.2, 0.7, 0.99]
+    tokens, logps = draw(LOGITS.repeat(4, 1), torch.tensor(uniforms), sampling(**given))
+    if not given:
+        assert tokens.tolist() == [0, 1, 2, 3]
+    else:
+        assert tokens.tolist()[:3] == [1, 1, 3]
+    assert logps.tolist() == pytest.approx(LOGITS[0, tokens].tolist(), abs=1e-6)
+
+
+def test_draw_never_takes_a_token_of_no_probability() -> None:
+    logits = torch.tensor([[-torch.inf, 0.0, -torch.inf]]).repeat(2, 1)
+    tokens, logps = draw(logits, torch.tensor([0.0, 1 - 2**-24]), sampling())
+    assert tokens.tolist() == [1, 1]
+    assert logps.tolist() == [0, 0]
+
+
+def test_greedy_gives_the_models_own_log_probability() -> None:
+    tokens, logps = draw(LOGITS, torch.tensor([0.9]), sampling(temperature=0.0, top_k=1))
+    assert tokens.tolist() == [1]
+    assert logps.item() == pytest.approx(math.log(1 / 2))
+
+
+def test_many_draws_have_the_frequencies_of_the_distribution() -> None:
+    uniforms = torch.from_numpy(random_stream(0, [1], 0, 4000))
+    tokens, _ = draw(LOGITS.repeat(4000, 1), uniforms, sampling())
+    # Standard deviation of a frequency of 1/2 over 4000 draws: .008.
+    assert (tokens.bincount(minlength=4) / 4000).tolist() == pytest.approx([1 / 8, 1 / 2, 1 / 8, 1 / 4], abs=0.03)
+
+
+def test_random_stream_is_a_function_of_seed_prompt_and_occurrence() -> None:
+    first = random_stream(1, [5, 6], 0, 8)
+    assert np.array_equal(first, random_stream(1, [5, 6], 0, 8))
+    assert np.array_equal(first[:3], random_stream(1, [5, 6], 0, 3))
+    for other in (random_stream(2, [5, 6], 0, 8), random_stream(1, [6, 5], 0, 8), random_stream(1, [5, 6], 1, 8)):
+        assert not np.array_equal(first, other)
+    assert ((first >= 0) & (first < 1)).all()

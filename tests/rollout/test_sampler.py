@@ -1,0 +1,189 @@
+"""The sampler against plain forwards: log-probabilities, independence from neighbours, ends, and what it leaves behind."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from burnish.batch.attention import NAME, attention_of, set_attention
+from burnish.errors import ModelError
+from burnish.rollout.sampler import Completion, HFSampler, generating
+from burnish.testing.tiny import tiny_model, tiny_tokenizer
+
+TOKENIZER = tiny_tokenizer()
+EOS = TOKENIZER.eos_token_id
+PROMPTS = [[1, 2, 3, 4, 5, 6, 7, 8], [9, 8, 7], [1, 2, 3, 4, 5, 6, 7, 8], [9, 8, 7], [5]]
+# float64 where the family runs in it: transformers' eager softmax and grouped experts do not.
+FAMILIES = ["llama", "mistral", "gemma3", "gpt2", "gemma2", "qwen3_moe", "bloom", "mamba"]
+SINGLE = {"gemma2", "qwen3_moe", "bloom", "mamba"}
+
+
+def sampling(**given: Any) -> Any:
+    defaults = {"temperature": 1.0, "top_p": 1.0, "top_k": None, "min_p": 0.0, "stop": (), "max_new_tokens": 12}
+    return SimpleNamespace(**{**defaults, **given})
+
+
+def log_probabilities(model: Any, prompt: list[int], completion: Completion) -> Tensor:
+    """What a plain forward over prompt and completion gives the sampled tokens."""
+    with torch.no_grad():
+        logits = model(torch.tensor([prompt + completion.ids])).logits[0, len(prompt) - 1 : -1]
+    return torch.log_softmax(logits, -1).gather(-1, torch.tensor(completion.ids)[:, None])[:, 0].double()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_log_probabilities_are_those_of_a_plain_forward(family: str) -> None:
+    model = tiny_model(family, dtype=torch.float32 if family in SINGLE else torch.float64)
+    for prompt, completion in zip(PROMPTS, HFSampler(model, TOKENIZER).generate(PROMPTS, sampling()), strict=True):
+        expected = log_probabilities(model, prompt, completion)
+        assert len(completion.ids) == len(completion.logps)
+        torch.testing.assert_close(
+            torch.tensor(completion.logps, dtype=torch.float64), expected, atol=1e-5 if family in SINGLE else 1e-12, rtol=0
+        )
+
+
+@given(order=st.permutations(range(6)), kept=st.integers(1, 6), max_rows=st.integers(1, 6))
+@settings(max_examples=15, deadline=None)
+def test_a_request_gets_the_same_tokens_whatever_its_neighbours(order: list[int], kept: int, max_rows: int) -> None:
+    prompts = [[1, 2, 3], [4], [5, 6, 7, 8, 9, 10], [11, 12], [13], [14, 15, 16, 17]]
+    model = tiny_model(dtype=torch.float64)
+    alone = [HFSampler(model, TOKENIZER).generate([prompt], sampling(), seed=3)[0].ids for prompt in prompts]
+    chosen = order[:kept]
+    together = HFSampler(model, TOKENIZER, max_rows).generate([prompts[place] for place in chosen], sampling(), seed=3)
+    assert [completion.ids for completion in together] == [alone[place] for place in chosen]
+
+
+def test_requests_of_one_prompt_differ_and_seeds_differ() -> None:
+    sampler = HFSampler(tiny_model(), TOKENIZER)
+    group = sampler.generate([[1, 2, 3]] * 4, sampling(temperature=2.0))
+    assert len({tuple(completion.ids) for completion in group}) == 4
+    assert sampler.generate([[1, 2, 3]], sampling())[0] != sampler.generate([[1, 2, 3]], sampling(), seed=1)[0]
+
+
+def test_equal_prompts_are_prefilled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model()
+    shapes: list[tuple[int, ...]] = []
+    forward = model.forward
+
+    def counting(*args: Any, **kwargs: Any) -> Any:
+        shapes.append(tuple(kwargs["input_ids"].shape))
+        return forward(*args, **kwargs)
+
+    sampler = HFSampler(model, TOKENIZER)
+    monkeypatch.setattr(model, "forward", counting)
+    sampler.generate([[1, 2, 3, 4]] * 5 + [[7, 8]] * 3, sampling(max_new_tokens=3, temperature=2.0))
+    assert shapes[0] == (2, 4)
+    assert shapes[1:] == [(8, 1), (8, 1)]
+
+
+def peaked(model: Any, token: int) -> Any:
+    """`model` made to choose `token` at every step after the first, which it leaves as it is."""
+    head = model.get_output_embeddings()
+    steps = iter(range(10**6))
+
+    def raise_token(_: Any, __: Any, logits: Tensor) -> Tensor:
+        if next(steps) > 0:
+            logits[..., token] += 1e4
+        return logits
+
+    head.register_forward_hook(raise_token)
+    return model
+
+
+def test_end_of_sequence_ends_a_completion_and_is_part_of_it() -> None:
+    (completion,) = HFSampler(peaked(tiny_model(), EOS), TOKENIZER).generate([[1, 2]], sampling())
+    assert len(completion.ids) == 2
+    assert completion.ids[-1] == EOS
+    assert completion.finished
+    assert completion.logps[-1] == pytest.approx(0)
+
+
+def test_generation_config_can_name_more_ends() -> None:
+    model = peaked(tiny_model(), 42)
+    model.generation_config.eos_token_id = [42, 43]
+    (completion,) = HFSampler(model, TOKENIZER).generate([[1, 2]], sampling())
+    assert completion.ids[-1] == 42
+    assert completion.finished
+
+
+def test_finished_rows_leave_the_batch() -> None:
+    """Rows end at different steps; each must equal what it gets alone."""
+    model = tiny_model(dtype=torch.float64)
+    free = HFSampler(model, TOKENIZER).generate(PROMPTS, sampling())
+    ends = {completion.ids[place] for place, completion in enumerate(free)}  # one row ends at each of the first steps
+    model.generation_config.eos_token_id = sorted(ends)
+    cut = HFSampler(model, TOKENIZER).generate(PROMPTS, sampling())
+    for whole, completion in zip(free, cut, strict=True):
+        end = next((place for place, token in enumerate(whole.ids) if token in ends), None)
+        assert completion.ids == whole.ids[: None if end is None else end + 1]
+        assert completion.finished == (end is not None)
+    assert len({len(completion.ids) for completion in cut}) > 2
+
+
+def test_stop_strings_end_a_completion_across_tokens() -> None:
+    sampler = HFSampler(tiny_model(), TOKENIZER)
+    (whole,) = sampler.generate([[1, 2]], sampling(max_new_tokens=8))
+    stop = TOKENIZER.decode(whole.ids[2:4])  # two bytes, so a string of two tokens, or one replacement character
+    (cut,) = sampler.generate([[1, 2]], sampling(max_new_tokens=8, stop=("never said", stop)))
+    assert len(cut.ids) <= 4
+    assert cut.ids == whole.ids[: len(cut.ids)]
+    assert cut.finished
+    assert stop in TOKENIZER.decode(cut.ids)
+
+
+def test_a_completion_cut_at_the_limit_is_not_finished() -> None:
+    model = tiny_model()
+    model.generation_config.eos_token_id = None
+    completions = HFSampler(model, TOKENIZER).generate([[1]], sampling(max_new_tokens=3, temperature=0.0))
+    assert [len(completion.ids) for completion in completions] == [3]
+    assert not completions[0].finished
+
+
+def test_greedy_equals_transformers_generate() -> None:
+    model = tiny_model("qwen3")
+    (completion,) = HFSampler(model, TOKENIZER).generate([PROMPTS[0]], sampling(temperature=0.0))
+    expected = model.generate(torch.tensor([PROMPTS[0]]), do_sample=False, max_new_tokens=12, eos_token_id=EOS, pad_token_id=0)
+    assert completion.ids == expected[0, len(PROMPTS[0]) :].tolist()
+
+
+def test_training_mode_and_attention_come_back() -> None:
+    model = tiny_model().train()
+    model.model.layers[0].eval()  # a frozen part stays in evaluation mode
+    set_attention(model, NAME)
+    assert len(HFSampler(model, TOKENIZER).generate([[1, 2]], sampling())) == 1
+    assert attention_of(model) == NAME
+    assert model.training
+    assert not model.model.layers[0].training
+    with generating(model):
+        assert attention_of(model) != NAME
+        assert not model.model.training
+        assert not torch.is_grad_enabled()
+    assert attention_of(model) == NAME
+    assert model.training
+
+
+def test_nothing_to_do_gives_nothing() -> None:
+    assert HFSampler(tiny_model(), TOKENIZER).generate([], sampling()) == []
+
+
+def test_an_empty_prompt_is_refused_by_its_place() -> None:
+    with pytest.raises(ModelError, match="prompt 1 has no tokens"):
+        HFSampler(tiny_model(), TOKENIZER).generate([[1], []], sampling())
+
+
+def test_broken_weights_are_told() -> None:
+    model = tiny_model()
+    model.model.norm.weight.data.fill_(torch.nan)
+    for temperature in (0.0, 1.0):
+        with pytest.raises(ModelError, match="logits are not numbers"):
+            HFSampler(model, TOKENIZER).generate([[1]], sampling(temperature=temperature))
+
+
+def test_a_classifier_cannot_generate() -> None:
+    with pytest.raises(ModelError, match="cannot generate"):
+        HFSampler(tiny_model("llama_classifier"), TOKENIZER)
