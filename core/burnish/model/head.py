@@ -151,9 +151,7 @@ def _read(signal: Signal, tile: Tile) -> Tensor:
 
 
 def _tiled(one: Callable[[Tensor, Tensor], tuple[Tensor, ...]], hidden: Tensor, targets: Tensor, rows: int) -> list[Tensor]:
-    """`one` over tiles of `rows`, put end to end. Without rows it is still called once: gradients are then 0, not None."""
-    if len(hidden) == 0:
-        return [column[:0] for column in one(hidden.new_zeros(1, hidden.shape[-1]), targets.new_zeros(1))]
+    """`one` over tiles of `rows`, put end to end."""
     pieces = zip(torch.split(hidden, rows), torch.split(targets, rows), strict=True)
     if torch.is_grad_enabled():
         tiles = [checkpoint(one, *piece, use_reentrant=False) for piece in pieces]

@@ -51,7 +51,7 @@ class Scorer(nn.Module):
         self._is_classifier = base.get_output_embeddings() is None
         self._num_outputs: int = base.config.num_labels if self._is_classifier else text.vocab_size
         accepted = inspect.signature(base.forward).parameters
-        self._no_cache = {"use_cache": False} if "use_cache" in accepted else {}
+        self.no_cache = {"use_cache": False} if "use_cache" in accepted else {}
 
     def forward(self, layout: Layout, sites: Sites, signals: tuple[Signal, ...]) -> dict[Signal, Tensor]:
         """Every signal at every site: [M] each, float32 (float64 for float64 models).
@@ -62,8 +62,11 @@ class Scorer(nn.Module):
         values: dict[Signal, Tensor] = {}
         for site, index in (("predict", sites.predict), ("at", sites.at)):
             wanted = tuple(signal for signal in signals if signal.site == site)
-            if wanted:
+            if wanted and len(sites):
                 values.update(zip(wanted, self._read(hidden[index], sites.targets, wanted), strict=True))
+            elif wanted:  # read one row all the same: every parameter then has a gradient, 0, as on the other ranks
+                row = self._read(hidden[:1], layout.input_ids.flatten()[:1], wanted)
+                values.update(zip(wanted, (value[:0] for value in row), strict=True))
         return values
 
     def _read(self, hidden: Tensor, targets: Tensor, signals: tuple[Signal, ...]) -> list[Tensor]:
@@ -91,13 +94,13 @@ class Scorer(nn.Module):
         hook = head_of(self.model).register_forward_pre_hook(keep)
         try:
             if layout.segments is None:
-                self.model(input_ids=layout.input_ids, attention_mask=layout.attention_mask, **self._no_cache)
+                self.model(input_ids=layout.input_ids, attention_mask=layout.attention_mask, **self.no_cache)
             else:
                 self.model(
                     input_ids=layout.input_ids,
                     position_ids=layout.position_ids,
                     burnish_segments=layout.segments,
-                    **self._no_cache,
+                    **self.no_cache,
                 )
         finally:
             hook.remove()

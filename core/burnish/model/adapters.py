@@ -1,0 +1,106 @@
+"""LoRA adapters: made fresh, continued, several by name, switched off for a while; and embeddings for new tokens.
+
+In: a transformers model. Out: a PEFT model. Adapters that prepend virtual tokens are refused: they would have to stand before
+every sequence of a packed layout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
+from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils.other import AuxiliaryTrainingWrapper
+from torch import Tensor, nn
+
+from burnish.errors import ModelError
+
+NAME = "default"
+
+
+def add_lora(
+    model: nn.Module,
+    *,
+    r: int = 16,
+    alpha: float = 32,
+    dropout: float = 0.0,
+    targets: str | list[str] = "all-linear",
+    modules_to_save: list[str] | None = None,
+    name: str = NAME,
+) -> PeftModel:
+    """A fresh adapter that changes nothing yet; beside those that the model has already, if any, and the active one."""
+    is_classifier = model.get_output_embeddings() is None  # type: ignore[operator]
+    config = LoraConfig(
+        r=r,
+        lora_alpha=alpha,
+        lora_dropout=dropout,
+        target_modules=targets,
+        modules_to_save=modules_to_save,
+        task_type="SEQ_CLS" if is_classifier else "CAUSAL_LM",
+    )
+    try:
+        if not isinstance(model, PeftModel):
+            return get_peft_model(model, config, adapter_name=name)
+        model.add_adapter(name, config)
+    except ValueError as error:
+        raise ModelError(f"the adapter cannot be put on {type(model).__name__}: {error}") from error
+    model.set_adapter(name)
+    return model
+
+
+def load_adapter(model: nn.Module, path: str, name: str = NAME, trainable: bool = True) -> PeftModel:
+    """The adapter saved at `path`, put on `model` (beside those that it has) and made the active one."""
+    try:
+        config = PeftConfig.from_pretrained(path)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"no adapter at '{path}': {error}") from error
+    if config.is_prompt_learning:
+        raise ModelError(f"the adapter at '{path}' is {config.peft_type.value}; burnish trains LoRA, not virtual tokens")
+    folder = Path(path)
+    if folder.is_dir() and not (folder / "adapter_model.safetensors").is_file():
+        raise ModelError(f"the adapter at '{path}' has no adapter_model.safetensors; pickled weights are not loaded")
+    if not isinstance(model, PeftModel):
+        return PeftModel.from_pretrained(model, path, adapter_name=name, is_trainable=trainable)
+    model.load_adapter(path, adapter_name=name, is_trainable=trainable)
+    model.set_adapter(name, inference_mode=not trainable)
+    return model
+
+
+@contextmanager
+def adapter_off(model: nn.Module) -> Iterator[None]:
+    """Within it the base model answers.
+
+    `PeftModel.disable_adapter` freezes and thaws parameters besides, by its own rules; under FSDP, and for adapters that were
+    loaded frozen, they must be left alone. So only the flags that its layers read are set.
+    """
+    layers = [module for module in model.modules() if isinstance(module, BaseTunerLayer | AuxiliaryTrainingWrapper)]
+    before = [layer._disable_adapters for layer in layers]
+    try:
+        for layer in layers:
+            layer._disable_adapters = True
+        yield
+    finally:
+        for layer, was_disabled in zip(layers, before, strict=True):
+            layer._disable_adapters = was_disabled
+
+
+def has_adapter(model: nn.Module) -> bool:
+    """Whether `model` is, or wraps, a PEFT model."""
+    return any(isinstance(module, PeftModel) for module in model.modules())
+
+
+def grow_embeddings(model: Any, num_tokens: int) -> None:
+    """Rows for `num_tokens` tokens, where there are fewer; the new ones are the mean of the old: nothing random."""
+    had = model.get_input_embeddings().weight.shape[0]
+    if num_tokens <= had:
+        return
+    model.resize_token_embeddings(num_tokens, mean_resizing=False)
+    for module in (model.get_input_embeddings(), model.get_output_embeddings()):
+        if module is not None:
+            with torch.no_grad():
+                weight: Tensor = module.weight
+                weight[had:] = weight[:had].mean(0)

@@ -1,0 +1,31 @@
+"""Hashes of weights: the identity of a frozen model, whatever file or wrapper it came in.
+
+In: a module. Out: a hex digest. Adapters are left out, for they are switched off when their base is the reference.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from itertools import chain
+
+import torch
+from torch import Tensor, nn
+
+
+def weights_hash(model: nn.Module) -> str:
+    """Digest of names, dtypes, shapes and bytes of all weights (of the base alone when there is an adapter)."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, tensor in sorted(_base_weights(model), key=lambda item: item[0]):
+        digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _base_weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Weights under the names that they have without PEFT."""
+    for name, tensor in chain(model.named_parameters(), model.named_buffers()):
+        if "lora_" in name or ".modules_to_save." in name:
+            continue
+        plain = name.removeprefix("base_model.model.").replace(".base_layer.", ".").replace(".original_module.", ".")
+        yield plain, tensor
