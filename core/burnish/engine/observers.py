@@ -1,0 +1,48 @@
+"""Those who watch a run: plugins through hooks, live objects through methods of the same names without the prefix.
+
+In: the run, and each finished step. Out: what they ask for. Knows nothing of what they do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, get_args
+
+from burnish.errors import PluginError, did_you_mean
+from burnish.registry.hookspecs import Request
+
+if TYPE_CHECKING:
+    from burnish.registry import Registry
+
+EVENTS = ("run_started", "step_finished", "run_finished")
+
+
+class Observers:
+    """Asks plugins first, in order of name, then the live objects, in the order given."""
+
+    def __init__(self, registry: Registry, live: Sequence[object] = ()) -> None:
+        for observer in live:
+            if not any(callable(getattr(observer, event, None)) for event in EVENTS):
+                raise PluginError(f"the observer {observer!r} has none of the methods {', '.join(EVENTS)}")
+        self._hooks = registry.hook
+        self._live = tuple(live)
+
+    def tell(self, event: str, **arguments: Any) -> set[Request]:
+        """Call everyone who listens to `event`; returns what they asked for."""
+        answers = [*getattr(self._hooks, f"burnish_{event}")(**arguments), *self._ask_live(event, arguments)]
+        return set(_checked(answers, event))
+
+    def _ask_live(self, event: str, arguments: dict[str, Any]) -> Iterator[Any]:
+        for observer in self._live:
+            method = getattr(observer, event, None)
+            if method is not None:
+                yield method(**arguments)
+
+
+def _checked(answers: Iterable[Any], event: str) -> Iterator[Request]:
+    for answer in answers:
+        if answer is None:
+            continue
+        if answer not in get_args(Request):
+            raise PluginError(f"an observer of {event} asked for {answer!r}. {did_you_mean(str(answer), get_args(Request))}")
+        yield answer

@@ -1,0 +1,50 @@
+"""Plugins and live objects watch a run, and may ask for three things."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from burnish.engine.observers import Observers
+from burnish.errors import PluginError
+from burnish.registry import hookimpl
+from burnish.registry.discovery import new_manager
+from burnish.registry.lookup import Registry
+
+
+class Plugin:
+    @hookimpl
+    def burnish_step_finished(self, run: Any, step: Any) -> str | None:
+        return "evaluate" if step == 1 else None
+
+
+class Live:
+    def __init__(self, answer: str | None) -> None:
+        self.answer = answer
+
+    def step_finished(self, run: Any, step: Any) -> str | None:
+        return self.answer
+
+
+def registry() -> Registry:
+    manager = new_manager()
+    manager.register(Plugin())
+    return Registry([], manager.hook)
+
+
+def test_requests_are_collected() -> None:
+    observers = Observers(registry(), [Live("stop"), Live(None)])
+    assert observers.tell("step_finished", run=None, step=1) == {"stop", "evaluate"}
+    assert observers.tell("step_finished", run=None, step=2) == {"stop"}
+    assert observers.tell("run_started", run=None) == set()
+
+
+def test_unknown_request_is_refused() -> None:
+    with pytest.raises(PluginError, match=r"asked for 'halt'"):
+        Observers(registry(), [Live("halt")]).tell("step_finished", run=None, step=1)
+
+
+def test_an_object_that_watches_nothing_is_refused() -> None:
+    with pytest.raises(PluginError, match="none of the methods run_started"):
+        Observers(registry(), [object()])
