@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from os.path import commonprefix
 from typing import Any
 
 from burnish.data.examples import Message, RowError, Side
+from burnish.data.prefix import common_prefix
 from burnish.errors import DataError
 
 Span = tuple[int, int]
@@ -64,7 +64,7 @@ class ChatRenderer:
         if not found or not text.startswith(head) or not text.endswith(tail) or len(head) + len(tail) > len(text):
             return None
         _, _, last_tail = self.text([*messages[:index], turn], side).partition(PLACEHOLDER)
-        return len(head), len(text) - len(tail) + len(commonprefix([tail, last_tail]))
+        return len(head), len(text) - len(tail) + common_prefix(tail, last_tail)
 
     def _template(self, side: Side) -> str:
         try:

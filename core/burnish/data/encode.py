@@ -66,13 +66,6 @@ class Encoder:
         return [done[ask] for ask in asks]
 
 
-def common_prefix(first: Ids, second: Ids) -> int:
-    """How many ids both begin with."""
-    shortest = min(len(first), len(second))
-    differs = np.flatnonzero(first[:shortest] != second[:shortest])
-    return int(differs[0]) if len(differs) else shortest
-
-
 def _ends(offsets: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
     """Where each token ends; never decreasing, whatever the tokenizer says of tokens without characters."""
     return np.maximum.accumulate(np.asarray([stop for _, stop in offsets], dtype=np.int64))

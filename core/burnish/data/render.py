@@ -15,8 +15,9 @@ import numpy as np
 
 from burnish.data import examples as kinds
 from burnish.data.chat import ChatRenderer, ChatText, Span
-from burnish.data.encode import Ask, Encoded, Encoder, common_prefix
+from burnish.data.encode import Ask, Encoded, Encoder
 from burnish.data.examples import Example, RowError, Said, Side
+from burnish.data.prefix import common_prefix
 from burnish.data.units import Ids, Mask, Unit
 from burnish.data.units import Sequence as TokenSequence
 
@@ -27,8 +28,8 @@ T = TypeVar("T")
 Asking: TypeAlias = Generator[list[Ask], list[Encoded], T]
 STEP_END = "\n"
 LOST_TURN = (
-    "the chat template rewrites the conversation so that an assistant turn cannot be found in its text; mark the answers in the "
-    "template with {% generation %}"
+    "the chat template rewrites the conversation so that an assistant turn cannot be found in its text; mark the answers in "
+    "the template with {% generation %}"
 )
 
 
@@ -44,7 +45,8 @@ class Dropped:
 class Rendered:
     """What became of a row: a unit, a reason why not, or what is wrong with the row.
 
-    notes: what is worth counting: `first_target_lost`, `prompt_not_prefix`, `chosen_is_rejected`, `no_end_of_turn`, `truncated`.
+    notes: what is worth counting: `first_target_lost`, `prompt_not_prefix`, `chosen_is_rejected`, `no_end_of_turn`,
+    `truncated`.
     """
 
     result: Unit | Dropped | RowError
@@ -60,9 +62,9 @@ class Renderer:
     """
 
     def __init__(self, tokenizer: Any, section: RenderSection) -> None:
+        self.tokenizer, self.section = tokenizer, section
         self._encoder = Encoder(tokenizer)
         self._chat = ChatRenderer(tokenizer)
-        self._section = section
 
     def render(self, example: Example, source: str = "main", row: int = 0) -> Unit | Dropped:
         """The unit of one example; raises RowError for a row that cannot be rendered."""
@@ -87,10 +89,10 @@ class Renderer:
         _refuse_images(example)
         draft = yield from _RENDERERS[type(example)](self, example)
         notes = list(dict.fromkeys(draft.notes))
-        sequences, limit = draft.sequences, self._section.max_length
+        sequences, limit = draft.sequences, self.section.max_length
         longest = max(len(sequence) for sequence in sequences)
         if limit is not None and longest > limit:
-            if self._section.overlength != "truncate":
+            if self.section.overlength != "truncate":
                 return Rendered(Dropped("over_length", f"{longest} tokens, render.max_length is {limit}"), tuple(notes))
             sequences = [_cut(sequence, limit) for sequence in sequences]
             notes.append("truncated")
@@ -168,7 +170,7 @@ class Renderer:
         said = isinstance(prompt, str)
         alone, *encoded = yield [self._prompt_ask(prompt, side), *(Ask(chat.text, said, ends=not said) for chat in chats)]
         head = self._without_eos(alone.ids) if said else alone.ids
-        split = min(common_prefix(head, one.ids) for one in encoded)
+        split = common_prefix(head, *(one.ids for one in encoded))
         notes = [] if split == len(head) else ["prompt_not_prefix"]
         sequences = []
         for (role, completion), chat, one in zip(completions.items(), chats, encoded, strict=True):
@@ -226,7 +228,7 @@ class Renderer:
         return ids[:-1] if len(ids) > 1 and ids[-1] == self._encoder.eos else ids
 
     def _keeps_first(self, ids: Ids) -> bool:
-        return len(ids) > 0 and ids[0] == self._encoder.tokenizer.bos_token_id
+        return len(ids) > 0 and ids[0] == self.tokenizer.bos_token_id
 
     def _end_notes(self, targets: Ids) -> list[str]:
         return [] if np.isin(targets, self._encoder.specials).any() else ["no_end_of_turn"]

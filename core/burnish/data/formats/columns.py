@@ -9,6 +9,7 @@ from numbers import Real
 from typing import Any
 
 from burnish.data.examples import Message, Row, RowError, Said, Side
+from burnish.data.prefix import common_prefix
 
 SIDE = ("tools", "images", "image", "chat_template_kwargs", "weight", "margin")
 
@@ -20,7 +21,7 @@ def is_message(value: Any) -> bool:
 
 def is_messages(value: Any) -> bool:
     """Whether `value` is a non-empty list of messages."""
-    return isinstance(value, Sequence) and not isinstance(value, str) and len(value) > 0 and all(map(is_message, value))
+    return _is_list(value) and all(map(is_message, value))
 
 
 def is_said(value: Any) -> bool:
@@ -40,7 +41,7 @@ def is_number(value: Any) -> bool:
 
 def list_of(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
     """A check for non-empty lists whose every item passes `check`."""
-    return lambda value: isinstance(value, Sequence) and not isinstance(value, str) and len(value) > 0 and all(map(check, value))
+    return lambda value: _is_list(value) and all(map(check, value))
 
 
 def message(value: Mapping[str, Any]) -> Message:
@@ -108,17 +109,14 @@ def shared_prompt(parts: Sequence[Said]) -> tuple[Said, list[Said]]:
     turn. When all parts are equal, text has an empty prompt and a conversation keeps its last turn as the completion.
     """
     same_form(*parts)
-    shortest = min(map(len, parts))
-    shared = 0
-    while shared < shortest and all(part[shared] == parts[0][shared] for part in parts):
-        shared += 1
+    shared = common_prefix(*parts)
     if isinstance(parts[0], str):
         if all(part == parts[0] for part in parts):
             shared = 0
         elif shared and parts[0][shared - 1] == " ":
             shared -= 1
         return parts[0][:shared], [part[shared:] for part in parts]
-    if shared == shortest:
+    if shared == min(map(len, parts)):
         shared -= 1
     rests = [part[shared:] for part in parts]
     if shared < 1 or any(rest[0]["role"] != "assistant" for rest in rests):  # type: ignore[index]
@@ -135,6 +133,10 @@ def brief(value: Any) -> str:
         return "messages by " + ", ".join(str(item["role"]) for item in value[:6]) + (", ..." if len(value) > 6 else "")
     text = repr(value)
     return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str) and len(value) > 0
 
 
 def _number(row: Row, column: str) -> float | None:

@@ -1,4 +1,4 @@
-"""Rows of each built-in format, standard and conversational: what its record's `examples` names, and what the tests run over."""
+"""Rows of each built-in format, standard and conversational: what its record's `examples` names and the tests run over."""
 
 from __future__ import annotations
 

@@ -1,0 +1,132 @@
+"""What a run trains and evaluates on: all sources of a config as global batches and held-out units. In: config, tokenizer. Out:
+`TrainData`.
+
+May not know: models, losses, ranks. The main process should build it first, so that the others find the cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
+
+from burnish.data import stream
+from burnish.data.examples import Example, Row, RowError
+from burnish.data.mixture import Cursor, Mixture, Share, SizedDraws
+from burnish.data.prepare import Reader, held_out_section, open_reader, prepare
+from burnish.data.render import Renderer
+from burnish.data.report import DataReport, SourceReport
+from burnish.data.units import Unit
+from burnish.errors import DataError
+
+if TYPE_CHECKING:
+    from burnish.config.sections import Sections, SourceSection
+    from burnish.registry import Registry
+
+__all__ = ["Cursor", "TrainData", "build_dataset"]
+
+
+@dataclass(frozen=True)
+class _Source:
+    """One source of the config. held_rows: row indices of the held-out units; their reader may be another than the source's."""
+
+    share: Share
+    report: SourceReport
+    held_out: list[Unit]
+    held_reader: Reader
+
+
+class TrainData:
+    """Batches without end, held-out units and rows, and the counts of everything read."""
+
+    def __init__(self, sources: Mapping[str, _Source], batch_size: int) -> None:
+        self._sources = sources
+        self._mixture = Mixture([source.share for source in sources.values()], batch_size)
+
+    def units(self, start: Cursor) -> Iterator[tuple[list[Unit], Cursor]]:
+        """Global batches from `start` on, each with the cursor after it; a function of (seed, start). None spans two epochs."""
+        return self._mixture.batches(start)
+
+    def steps(self, epochs: float) -> int | None:
+        """How many batches so many epochs are; None when a source is streamed."""
+        return self._mixture.steps(epochs)
+
+    @property
+    def steps_per_epoch(self) -> int | None:
+        """Batches of the first epoch; None when a source is streamed."""
+        return self.steps(1)
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """The canonical kind of each source."""
+        return {name: source.report.kind for name, source in self._sources.items()}
+
+    @property
+    def report(self) -> DataReport:
+        """What became of all rows; of a stream, of those read so far."""
+        return DataReport({name: source.report for name, source in self._sources.items()})
+
+    @property
+    def holdout(self) -> dict[str, list[Unit]]:
+        """The held-out units of each source that has any."""
+        return {name: source.held_out for name, source in self._sources.items() if source.held_out}
+
+    @cached_property
+    def holdout_rows(self) -> dict[str, list[Example]]:
+        """The examples behind `holdout`, in the same order; reads the sources again."""
+        return {name: list(_examples(self._sources[name].held_reader, units)) for name, units in self.holdout.items()}
+
+
+def build_dataset(
+    config: Sections, tokenizer: Any, registry: Registry, data: Mapping[str, Iterable[Row]] | None = None
+) -> TrainData:
+    """Reads, tokenises and splits every source in `config.data`. data: live rows that take the place of a source's own."""
+    if not config.data:
+        raise DataError("the config names no data: give `data: {main: {source: ...}}`")
+    unknown = sorted(set(data or {}) - set(config.data))
+    if unknown:
+        raise DataError(f"rows were given for source '{unknown[0]}', which the config does not have: {', '.join(config.data)}")
+    renderer = Renderer(tokenizer, config.render)
+    return TrainData(
+        {name: _open(name, section, renderer, registry, config.train.seed, (data or {}).get(name))
+         for name, section in config.data.items()},
+        config.train.batch_size,
+    )
+
+
+def _open(
+    name: str, section: SourceSection, renderer: Renderer, registry: Registry, seed: int, rows: Iterable[Row] | None
+) -> _Source:
+    reader = open_reader(name, section, registry, rows)
+    fraction = 0.0 if isinstance(section.holdout, str) else section.holdout or 0.0
+    if section.streaming:
+        report = reader.report()
+        held_reader, held_out = reader, _held_of_stream(reader, renderer, fraction)
+        start = partial(stream.StreamDraws, reader, renderer, seed, section.shuffle_buffer, fraction, report)
+        share = Share(name, section.weight, None, start)
+    else:
+        prepared = prepare(reader, renderer, fraction)
+        report, held_reader, held_out = prepared.report, reader, list(prepared.held_out)
+        share = Share(name, section.weight, len(prepared.units), partial(SizedDraws, prepared.units, name, seed))
+    if isinstance(section.holdout, str):
+        held_reader = open_reader(name, held_out_section(section, section.holdout, reader.format), registry)
+        held_out = list(prepare(held_reader, renderer).units)
+    report.held_out = len(held_out)
+    return _Source(share, report, held_out, held_reader)
+
+
+def _held_of_stream(reader: Reader, renderer: Renderer, fraction: float) -> list[Unit]:
+    rows = list(stream.held_out(reader, fraction)) if fraction else []
+    rendered = renderer.render_many([example for _, example in rows], reader.name, [place.index for place, _ in rows])
+    return [one.result for one in rendered if isinstance(one.result, Unit)]
+
+
+def _examples(reader: Reader, units: list[Unit]) -> Iterator[Example]:
+    """The examples of units that stand in the order of their rows."""
+    wanted = iter(units)
+    unit = next(wanted, None)
+    for place, example in reader.examples():
+        if unit is not None and place.index == unit.row and not isinstance(example, RowError):
+            yield example
+            unit = next(wanted, None)

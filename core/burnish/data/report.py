@@ -1,0 +1,95 @@
+"""What became of a source's rows, counted: nothing is left out without being in here. Knows rows by their place only."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from burnish.data.render import Dropped, Rendered
+from burnish.data.units import Unit
+
+SHOWN = 3
+REASONS = {
+    "over_length": "longer than render.max_length",
+    "no_targets": "without a target token",
+    "bad_row": "not of the source's format",
+}
+NOTES = {
+    "first_target_lost": "begin with a target that nothing precedes (no prompt and no BOS); it is not scored",
+    "prompt_not_prefix": "have a prompt whose last token changes when the completion follows; the changed token is scored",
+    "chosen_is_rejected": "have chosen == rejected: a tie teaches nothing",
+    "no_end_of_turn": "do not end their answer with a special token: the model will not learn to stop",
+    "truncated": "were cut to render.max_length",
+}
+
+
+@dataclass
+class SourceReport:
+    """Counts of one source. dropped: reason -> rows; notes: what was noticed -> rows; seen: reason or note -> some places.
+
+    kept and held_out count units; tokens and targets are those of the kept ones.
+    """
+
+    name: str
+    format: str
+    kind: str
+    rows: int = 0
+    kept: int = 0
+    held_out: int = 0
+    tokens: int = 0
+    targets: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    notes: Counter[str] = field(default_factory=Counter)
+    seen: dict[str, list[str]] = field(default_factory=dict)
+
+    def count(self, place: object, rendered: Rendered) -> None:
+        """Adds what became of one row."""
+        self.rows += 1
+        for note in rendered.notes if isinstance(rendered.result, Unit) else ():
+            self.notes[note] += 1
+            self._see(note, str(place))
+        if isinstance(rendered.result, Dropped):
+            self.dropped[rendered.result.reason] += 1
+            self._see(rendered.result.reason, f"{place}: {rendered.result.detail}")
+        elif not isinstance(rendered.result, Unit):
+            self.dropped["bad_row"] += 1
+            self._see("bad_row", str(rendered.result))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for a file."""
+        return {**vars(self), "dropped": dict(self.dropped), "notes": dict(self.notes)}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> SourceReport:
+        """The report that `to_json` wrote."""
+        return cls(**{**values, "dropped": Counter(values["dropped"]), "notes": Counter(values["notes"])})
+
+    def lines(self) -> Iterator[str]:
+        """The report in words."""
+        held = f", {self.held_out} held out" if self.held_out else ""
+        yield (f"{self.name}: {self.rows} rows ({self.format}), {self.kept} for training{held}, "
+               f"{self.tokens} tokens, {self.targets} of them targets")
+        for reason, count in self.dropped.items():
+            yield f"  {count} dropped, {REASONS[reason]}: {self._places(reason, count)}"
+        for note, count in self.notes.items():
+            yield f"  {count} rows {NOTES[note]}: {self._places(note, count)}"
+
+    def _see(self, what: str, place: str) -> None:
+        if len(self.seen.setdefault(what, [])) < SHOWN:
+            self.seen[what].append(place)
+
+    def _places(self, what: str, count: int) -> str:
+        return "; ".join(self.seen[what]) + ("; ..." if count > SHOWN else "")
+
+
+@dataclass
+class DataReport:
+    """The reports of all sources, by name."""
+
+    sources: dict[str, SourceReport]
+
+    def lines(self) -> list[str]:
+        """The reports in words."""
+        return [line for source in self.sources.values() for line in source.lines()]
