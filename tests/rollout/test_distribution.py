@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import math
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from burnish.config.sections import SamplingSection
 from burnish.rollout.distribution import draw, processed, random_stream
 
 # Logits log(1/2), log(1/4), log(1/8), log(1/8): a distribution whose every truncation is a small fraction.
 LOGITS = torch.tensor([[1 / 8, 1 / 2, 1 / 8, 1 / 4]], dtype=torch.float64).log()
 
 
-def sampling(**given: Any) -> Any:
-    return SimpleNamespace(**{"temperature": 1.0, "top_p": 1.0, "top_k": None, "min_p": 0.0, **given})
+def sampling(**given: Any) -> SamplingSection:
+    return SamplingSection(**{"temperature": 1.0, **given})
 
 
 def probabilities(**given: Any) -> list[float]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
+from burnish.config.sections import SamplingSection
 from burnish.data.examples import Chat, Preference, Prompt, Side, Text
 from burnish.errors import DataError
 from burnish.rollout.evaluation import evaluate_rewards
@@ -15,7 +15,7 @@ from burnish.rollout.prompts import columns_of, completion_said, prompt_of
 from burnish.rollout.rewards import Reward
 from burnish.testing.tiny import tiny_model, tiny_tokenizer
 
-SAMPLING: Any = SimpleNamespace(temperature=0.0, top_p=1.0, top_k=None, min_p=0.0, stop=(), max_new_tokens=5)
+SAMPLING = SamplingSection(max_new_tokens=5)
 USER = {"role": "user", "content": "2 + 2"}
 ANSWER = {"role": "assistant", "content": "4"}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from burnish.batch.attention import NAME, attention_of, set_attention
+from burnish.config.sections import SamplingSection
 from burnish.errors import ModelError
 from burnish.rollout.sampler import Completion, HFSampler, generating
 from burnish.testing.tiny import tiny_model, tiny_tokenizer
@@ -24,9 +24,8 @@ FAMILIES = ["llama", "mistral", "gemma3", "gpt2", "gemma2", "qwen3_moe", "bloom"
 SINGLE = {"gemma2", "qwen3_moe", "bloom", "mamba"}
 
 
-def sampling(**given: Any) -> Any:
-    defaults = {"temperature": 1.0, "top_p": 1.0, "top_k": None, "min_p": 0.0, "stop": (), "max_new_tokens": 12}
-    return SimpleNamespace(**{**defaults, **given})
+def sampling(**given: Any) -> SamplingSection:
+    return SamplingSection(**{"temperature": 1.0, "max_new_tokens": 12, **given})
 
 
 def log_probabilities(model: Any, prompt: list[int], completion: Completion) -> Tensor:

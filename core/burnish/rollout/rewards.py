@@ -35,12 +35,14 @@ class Reward:
 def load_reward(name: str, registry: Registry, weight: float = 1.0, options: Mapping[str, Any] | None = None) -> Reward:
     """The reward registered as `name`, or the code `name` points to. A class or function takes the options."""
     target = registry.find(RewardRecord, name)
-    given = dict(options or {})
+    given, short = dict(options or {}), name.rpartition(":")[2]
     try:
-        function = target(**given) if inspect.isclass(target) else partial(target, **given) if given else target
+        if inspect.isclass(target):
+            return Reward(short, target(**given), weight)
+        inspect.signature(target).bind_partial(**given)
     except (TypeError, ValueError) as error:
         raise RewardError(f"the reward '{name}' does not take the options {given}: {error}") from error
-    return Reward(name.rpartition(":")[2], function, weight)
+    return Reward(short, partial(target, **given) if given else target, weight)
 
 
 def run_rewards(
