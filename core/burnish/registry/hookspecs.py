@@ -189,7 +189,10 @@ def burnish_backends() -> Sequence[r.BackendRecord]:  # type: ignore[empty-body]
 
 @hookspec
 def burnish_models() -> Sequence[r.ModelRecord]:  # type: ignore[empty-body]
-    """Models: names that stand for weights. The target gives a local folder, and fetches it only when a run needs the weights.
+    """Models: names that stand for weights.
+
+    The target, called without arguments, gives an object with `weights()`, the local folder of the whole model, and `tokenizer()`,
+    a folder with tokenizer and config at least. Each fetches what it lacks when it is called: `plan` never asks for weights.
 
         from burnish import ModelRecord, hookimpl
 
@@ -198,7 +201,7 @@ def burnish_models() -> Sequence[r.ModelRecord]:  # type: ignore[empty-body]
             return [
                 ModelRecord(
                     name="smollm2-135m-instruct",
-                    target="burnish_smollm2.model:smollm2_135m_instruct",
+                    target="burnish_smollm2.source:SmolLM2",
                     summary="SmolLM2 135M Instruct, from the hub or from a wheel",
                     api=1,
                 )

@@ -161,7 +161,8 @@ class BackendRecord(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelRecord(Record):
-    """A model source: `target()` gives the local folder of the weights, fetching them when a run first needs them."""
+    """A model source. `target()` gives an object whose `weights()` is the local folder of the whole model and whose
+    `tokenizer()` is one with tokenizer and config at least; either fetches what it lacks when it is called, not before."""
 
     word: ClassVar[str] = "model"
     name_rule: ClassVar[re.Pattern[str]] = MODEL_NAME

@@ -1,7 +1,7 @@
 """One question of one generator, and a short text that finds it again. Knows reasoning-gym; no rows, no rewards.
 
-A generator scores with more than an item's answer (grids, graphs, sets), which need not survive a file. So a row carries where its
-item comes from, and whoever scores it asks the generator again.
+A generator scores with more than an item's answer (grids, graphs, sets), which need not survive a file. So a row carries where
+its item comes from, and whoever scores it asks the generator again.
 """
 
 from __future__ import annotations

@@ -13,13 +13,17 @@ def reasoning_gym(completions: Sequence[Any], item: Sequence[str | None], **_: A
 
     The answer is what stands between <answer> and </answer>, else the whole completion.
     """
-    return [None if reference is None else score(text_of(said), reference) for said, reference in zip(completions, item, strict=True)]
+    return [
+        None if reference is None else score(text_of(said), reference)
+        for said, reference in zip(completions, item, strict=True)
+    ]
 
 
 def exact_match(completions: Sequence[Any], answer: Sequence[str | None], **_: Any) -> list[float | None]:
     """1 where the completion, without spaces around it, is the row's answer, else 0; None for rows without one."""
     return [
-        None if right is None else float(text_of(said).strip() == right.strip()) for said, right in zip(completions, answer, strict=True)
+        None if right is None else float(text_of(said).strip() == right.strip())
+        for said, right in zip(completions, answer, strict=True)
     ]
 
 

