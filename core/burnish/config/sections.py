@@ -1,7 +1,7 @@
 """The sections of a run's config: what every key means, its type and its default. Knows values, not where they came from.
 
-Everything is plain data, so that a config can be written down, hashed and compared. Types are strict: text is no number, a truth
-value is no count. `Names(kind)` marks a field that holds the name of something registered, or a list of {name: options}.
+Everything is plain data, so that a config can be written down, hashed and compared. Types are strict: text is no number, a
+truth value is no count. `Names(kind)` marks a field that holds the name of something registered, or a list of {name: options}.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def _as_named(value: Any) -> Any:
             item = {item: {}}
         if isinstance(item, Mapping):
             if len(item) != 1:
-                raise ValueError(f"each item must be one name with its options, such as {{dpo: {{beta: 0.1}}}}, found {dict(item)}")
+                raise ValueError(f"each item is one name with its options, such as {{dpo: {{beta: 0.1}}}}, found {dict(item)}")
             item = {name: {} if options is None else options for name, options in item.items()}
         items.append(item)
     return items
@@ -89,13 +89,13 @@ class AdapterSection(Section):
         if (self.lora is None) == (self.path is None):
             raise ValueError("an adapter has either `lora` (a fresh one) or `path` (one to continue)")
         if self.lora is not None and not self.trainable:
-            raise ValueError("a fresh adapter that is not trained would change nothing; give its `path`, or drop `trainable: false`")
+            raise ValueError("a fresh adapter that is not trained changes nothing; give a `path`, or drop `trainable: false`")
         return self
 
 
 class ModelSection(Section):
-    """The policy: what is trained. name: a folder, hub id or registered model. adapter: one or a list, in the order they are put
-    on; the last is the active one. chat_template: name of a template for a model that has none."""
+    """The policy: what is trained. name: a folder, hub id or registered model. adapter: one or a list, in the order they are
+    put on; the last is the active one. chat_template: name of a template for a model that has none."""
 
     name: Annotated[str | None, Names(ModelRecord, open=True)] = None
     revision: str | None = None
@@ -117,8 +117,8 @@ class ModelSection(Section):
 
 
 class ReferenceSection(Section):
-    """The frozen model that losses compare with. model: `auto` (the policy before training: its adapter switched off, or a copy),
-    `none`, or a folder, hub id or registered model. cache: keep its log-probabilities on disk, by content."""
+    """The frozen model that losses compare with. model: `auto` (the policy before training: its adapter switched off, or a
+    copy), `none`, or a folder, hub id or registered model. cache: keep its log-probabilities on disk, by content."""
 
     model: Annotated[str, BeforeValidator(lambda value: "none" if value is None else value)] = "auto"
     cache: bool = True
@@ -131,8 +131,10 @@ class TeacherSection(Section):
 
 
 class SourceSection(Section):
-    """Where rows come from. source: a file, folder, hub id, registered source or code. columns: what a format expects -> what the
-    rows call it. weight: share of the batch. holdout: a fraction of the rows, or a source of its own, kept for evaluation."""
+    """Where rows come from. source: a file, folder, hub id, registered source or code. columns: what a format expects -> what
+    the rows call it. weight: share of the batch. holdout: a fraction of the rows, or a source of its own, kept for evaluation.
+    delimiter: between texts or CSV fields. bad_rows: what becomes of rows of another format; dropped ones are counted.
+    shuffle_buffer: rows that a streaming source draws from."""
 
     source: Annotated[str, Names(SourceRecord, open=True)]
     options: Options = {}
@@ -144,6 +146,8 @@ class SourceSection(Section):
     limit: Positive | None = None
     holdout: Share | str | None = None
     delimiter: str | None = None
+    bad_rows: Literal["error", "drop"] = "error"
+    shuffle_buffer: Positive = 1024
 
 
 class RenderSection(Section):
@@ -155,8 +159,8 @@ class RenderSection(Section):
 
 
 class TrainSection(Section):
-    """The loop. batch_size: units of a global batch, whatever the number of devices. steps: instead of epochs. micro_batch_tokens:
-    tokens forwarded at once. clip: largest gradient norm, null for none."""
+    """The loop. batch_size: units of a global batch, whatever the number of devices. steps: instead of epochs.
+    micro_batch_tokens: tokens forwarded at once. clip: largest gradient norm, null for none."""
 
     batch_size: Positive = 16
     epochs: AboveZero = 1.0

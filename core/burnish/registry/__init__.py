@@ -1,7 +1,8 @@
 """Registry: which plugins are installed and what they provide.
 
 In: installed distributions with an entry point in the group `burnish`. Out: records by name, objects on first use, a
-fingerprint of the set. Knows no tensor, no config, and imports no plugin beyond its `plugin.py` until something of it is asked for.
+fingerprint of the set. Knows no tensor, no config, and imports no plugin beyond its `plugin.py` until something of it is asked
+for.
 """
 
 from burnish.registry.custom import custom_hash, is_custom

@@ -191,8 +191,9 @@ def burnish_backends() -> Sequence[r.BackendRecord]:  # type: ignore[empty-body]
 def burnish_models() -> Sequence[r.ModelRecord]:  # type: ignore[empty-body]
     """Models: names that stand for weights.
 
-    The target, called without arguments, gives an object with `weights()`, the local folder of the whole model, and `tokenizer()`,
-    a folder with tokenizer and config at least. Each fetches what it lacks when it is called: `plan` never asks for weights.
+    The target, called without arguments, gives an object with `weights()`, the local folder of the whole model, and
+    `tokenizer()`, a folder with tokenizer and config at least. Each fetches what it lacks when it is called: `plan` never asks
+    for weights.
 
         from burnish import ModelRecord, hookimpl
 

@@ -1,0 +1,75 @@
+"""`burnish`: finds a command's file when the command is used. Imports typer, and nothing of burnish but its errors."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+from typer import Option
+from typer.core import TyperCommand, TyperGroup
+
+from burnish import __version__
+from burnish.errors import BurnishError
+
+COMMANDS = {
+    "train": "Train a model as a config says.",
+    "resume": "Continue a run from its last checkpoint.",
+    "plan": "Say what a run would do and need, without loading weights.",
+    "data": "Look at training rows and find what is wrong with them.",
+    "generate": "Let a model or a run answer.",
+    "export": "Write a run's model for use elsewhere.",
+    "config": "Show and check a config, or describe all keys.",
+    "plugins": "Show and check the installed plugins.",
+    "env": "Say what this machine and installation have.",
+}
+
+
+class LazyGroup(TyperGroup):
+    """Commands that are listed from the table above; the one that is used is imported then."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{**settings, "commands": {name: TyperCommand(name, help=text) for name, text in COMMANDS.items()}})
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """The command that `args` begin with, imported."""
+        name, _, rest = super().resolve_command(ctx, args)
+        return name, typer.main.get_command(import_module(f"burnish.cli.{name}").app) if name else None, rest
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; a user's mistake is one message, not a traceback."""
+        try:
+            return super().invoke(ctx)
+        except BurnishError as error:
+            if ctx.params["debug"]:
+                raise
+            typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
+            raise typer.Exit(2) from error
+
+
+app = typer.Typer(cls=LazyGroup, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"burnish {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    ctx: typer.Context,
+    no_plugin: Annotated[list[str] | None, Option(metavar="NAME", help="Leave a plugin out, before its import.")] = None,
+    debug: Annotated[bool, Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[bool, Option("--version", callback=_print_version, is_eager=True, help="Show the version.")] = False,
+) -> None:
+    """Post-train language models: fine-tuning, preferences, rewards."""
+    if no_plugin:
+        from burnish.registry.discovery import DISABLE
+
+        # Through the environment, so that worker processes leave the same plugins out.
+        before = os.environ.get(DISABLE, "")
+        ctx.call_on_close(partial(os.environ.update, {DISABLE: before}))
+        os.environ[DISABLE] = ",".join([before, *no_plugin])
