@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from burnish.batch.layout import Kind, Layout, lay_out
 from burnish.data.units import Sequence
 from burnish.errors import ModelError
+from burnish.model.dropout import dropouts
 from burnish.model.scorer import Scorer, base_of
 from burnish.model.signals import logp, score
 from burnish.model.sites import sites_for
@@ -45,12 +46,13 @@ def check_layout(model: nn.Module, wanted: Kind | Literal["auto"] = "auto") -> L
         _check_logits(model)
         if wanted == "padded":
             return LayoutReport("padded")
-        dropout = _dropout(model)
+        dropout = next(dropouts(model), None)
         kind: Kind = "packed" if wanted == "packed" or dropout else "tree"
         if refusal := _refusal(model) or _difference(model, kind):
             return LayoutReport("padded", f"sequences are padded, not laid out as a {kind}: {refusal}")
     if dropout and wanted == "tree":
-        return LayoutReport("packed", f"sequences are packed, not laid out as a tree: {dropout}, anew for every sequence")
+        what = f"'{dropout.name}' drops out with probability {dropout.probability}, anew for every sequence"
+        return LayoutReport("packed", f"sequences are packed, not laid out as a tree: {what}")
     return LayoutReport(kind)
 
 
@@ -61,15 +63,9 @@ def _refusal(model: nn.Module) -> str | None:
         return f"{name} does not let its attention be replaced"
     if unknown := sorted(set(getattr(text, "layer_types", None) or ()) - KNOWN_LAYERS):
         return f"{name} has layers of type {', '.join(unknown)}; trees need full or sliding attention"
-    if (dropout := getattr(text, "attention_dropout", 0.0) or getattr(text, "attn_pdrop", 0.0)) > 0:
-        return f"{name} drops out attention weights with probability {dropout}"
-    return None
-
-
-def _dropout(model: nn.Module) -> str | None:
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Dropout) and module.p > 0:
-            return f"'{name}' drops out with probability {module.p}"
+    for dropout in dropouts(model):
+        if dropout.in_attention:
+            return f"{name} drops out attention weights with probability {dropout.probability}"
     return None
 
 

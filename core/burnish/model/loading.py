@@ -1,0 +1,175 @@
+"""Loading: a name becomes a tokenizer and a model, with its adapters on and everything that would surprise a loss switched off.
+
+In: sections of the config and the registry. Out: transformers and PEFT objects. Weights come from safetensors only; code from a
+model's repository runs only where the config says so. Nothing is fetched but what the config names.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedTokenizerBase,
+)
+
+from burnish.config.sections import AdapterSection, ModelSection
+from burnish.data.templates import apply_template
+from burnish.errors import ModelError, did_you_mean
+from burnish.model.adapters import add_lora, grow_embeddings, load_adapter
+from burnish.model.dropout import switch_off
+from burnish.registry.lookup import Registry
+from burnish.registry.records import ModelRecord
+
+
+def find_model(name: str, registry: Registry, *, weights: bool = True) -> str:
+    """Where `name` is: a folder, the folder that a model plugin provides (fetched if need be), else taken for a hub id.
+
+    weights: False where tokenizer and config are enough; a model plugin may then spare itself the rest.
+    """
+    if Path(name).expanduser().is_dir():
+        return str(Path(name).expanduser())
+    if any(record.name == name for record in registry.records(ModelRecord)):
+        source = registry.resolve(registry.get(ModelRecord, name))()
+        return str(source.weights() if weights else source.tokenizer())
+    if Path(name).is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
+        raise ModelError(f"no model at '{name}': there is no such folder")
+    return name
+
+
+def load_tokenizer(section: ModelSection, registry: Registry) -> PreTrainedTokenizerBase:
+    """The model's tokenizer, with the chat template that the config names."""
+    name = _named(section)
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            find_model(name, registry, weights=False), revision=section.revision, trust_remote_code=section.trust_remote_code
+        )
+    except (OSError, ValueError) as error:
+        raise _not_loaded("tokenizer", name, registry, error) from error
+    if section.chat_template is not None:
+        apply_template(tokenizer, section.chat_template)
+    return tokenizer
+
+
+def load_policy(
+    section: ModelSection,
+    registry: Registry,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    num_labels: int | None = None,
+) -> nn.Module:
+    """The model to train, on the CPU unless quantised, with its adapters. Without one, every weight is trained.
+
+    tokenizer: the embeddings grow to hold its tokens. num_labels: a sequence classifier with that many outputs.
+    """
+    model = _load(section, _named(section), registry, tokenizer, num_labels, section.revision)
+    for adapter in section.adapter:
+        model = _put_on(model, adapter)
+    return model
+
+
+def load_frozen(
+    name: str,
+    section: ModelSection,
+    registry: Registry,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    num_labels: int | None = None,
+) -> nn.Module:
+    """A reference or teacher: the model called `name`, with the policy's dtype and quantisation; gradients off."""
+    model = _load(section, name, registry, tokenizer, num_labels, None)
+    return model.requires_grad_(False)
+
+
+def _load(
+    section: ModelSection,
+    name: str,
+    registry: Registry,
+    tokenizer: PreTrainedTokenizerBase | None,
+    num_labels: int | None,
+    revision: str | None,
+) -> nn.Module:
+    auto = AutoModelForCausalLM if num_labels is None else AutoModelForSequenceClassification
+    labels = {} if num_labels is None else {"num_labels": num_labels}
+    dtype: torch.dtype = getattr(torch, section.dtype)
+    path = find_model(name, registry)
+    try:
+        model: Any = auto.from_pretrained(
+            path,
+            revision=revision,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=section.trust_remote_code,
+            **labels,
+            **_quantized(section.quantize, dtype),
+        )
+    except (OSError, ValueError) as error:
+        raise _not_loaded("model", name, registry, error) from error
+    switch_off(model)
+    if tokenizer is not None:
+        grow_embeddings(model, len(tokenizer))
+        if num_labels is not None and model.config.pad_token_id is None:  # padded classifiers cannot do without
+            model.config.pad_token_id = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    loaded: nn.Module = model
+    return loaded
+
+
+def _put_on(model: nn.Module, section: AdapterSection) -> nn.Module:
+    lora, adapted = section.lora, model
+    if section.path is not None:
+        adapted = load_adapter(model, section.path, section.name, section.trainable)
+    elif lora is not None:
+        adapted = add_lora(
+            model,
+            r=lora.r,
+            alpha=lora.alpha,
+            dropout=lora.dropout,
+            targets=lora.targets if isinstance(lora.targets, str) else list(lora.targets),
+            modules_to_save=list(lora.modules_to_save) or None,
+            name=section.name,
+        )
+    return adapted
+
+
+def _quantized(bits: Literal["4bit", "8bit"] | None, dtype: torch.dtype) -> dict[str, Any]:
+    """Keywords of `from_pretrained` that load weights in few bits."""
+    if bits is None:
+        return {}
+    if find_spec("bitsandbytes") is None:
+        raise ModelError(f"`model.quantize: {bits}` needs bitsandbytes; install it with: pip install 'burnish[quantize]'")
+    if bits == "8bit":
+        config = BitsAndBytesConfig(load_in_8bit=True)
+    else:
+        config = BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+        )
+    device = torch.cuda.current_device() if torch.cuda.is_available() else "cpu"
+    return {"quantization_config": config, "device_map": {"": device}}
+
+
+def _named(section: ModelSection) -> str:
+    if section.name is None:
+        raise ModelError("the config names no model; set `model.name` to a folder, a hub id or a registered model")
+    return section.name
+
+
+def _not_loaded(what: str, name: str, registry: Registry, error: Exception) -> ModelError:
+    """What was tried, and what failed last."""
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        if what == "model" and not any(folder.glob("*.safetensors")) and any(folder.glob("*.bin")):
+            return ModelError(
+                f"the weights in '{name}' are pickled (.bin), and unpickling runs code; convert them to safetensors with "
+                "transformers' `save_pretrained`"
+            )
+        return ModelError(f"the folder '{name}' holds no {what} that can be loaded: {error}")
+    known = [record.name for record in registry.records(ModelRecord)]
+    return ModelError(
+        f"no {what} named '{name}'. Tried: a folder of that name (there is none), the models of installed plugins "
+        f"({did_you_mean(name, known)}), the Hugging Face hub ({str(error).strip().splitlines()[0]})"
+    )
