@@ -29,9 +29,10 @@ __all__ = ["Cursor", "TrainData", "build_dataset"]
 
 @dataclass(frozen=True)
 class _Source:
-    """One source of the config. held_rows: row indices of the held-out units; their reader may be another than the source's."""
+    """One source of the config. The held-out units' reader may be another than the source's own."""
 
     share: Share
+    reader: Reader
     report: SourceReport
     held_out: list[Unit]
     held_reader: Reader
@@ -66,6 +67,11 @@ class TrainData:
     def report(self) -> DataReport:
         """What became of all rows; of a stream, of those read so far."""
         return DataReport({name: source.report for name, source in self._sources.items()})
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """A hash of each source's content, to tell at resume whether it has changed; may read all of it."""
+        return {name: source.reader.source.fingerprint() for name, source in self._sources.items()}
 
     @property
     def holdout(self) -> dict[str, list[Unit]]:
@@ -113,7 +119,7 @@ def _open(
         held_reader = open_reader(name, held_out_section(section, section.holdout, reader.format), registry)
         held_out = list(prepare(held_reader, renderer).units)
     report.held_out = len(held_out)
-    return _Source(share, report, held_out, held_reader)
+    return _Source(share, reader, report, held_out, held_reader)
 
 
 def _held_of_stream(reader: Reader, renderer: Renderer, fraction: float) -> list[Unit]:
