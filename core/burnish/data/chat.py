@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from burnish.data.examples import Message, RowError, Side
@@ -24,10 +24,11 @@ _GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
 @dataclass(frozen=True)
 class ChatText:
     """A rendered conversation. spans: [start, end) characters of each assistant turn with its end of turn, or None where the
-    turn cannot be found in the text."""
+    turn cannot be found in the text. tools_unseen: the text is the same without the tools or the tool calls."""
 
     text: str
-    spans: tuple[Span | None, ...]
+    spans: tuple[Span | None, ...] = ()
+    tools_unseen: bool = False
 
 
 class ChatRenderer:
@@ -42,12 +43,21 @@ class ChatRenderer:
 
     def turns(self, messages: Sequence[Message], side: Side) -> ChatText:
         """The conversation as text, and where the assistant's turns are in it."""
+        spans: list[Span | None]
         if _GENERATION.search(self._template(side)):
-            text, spans = self._render(messages, side, False, marks=True)
-            return ChatText(text, tuple(spans))
-        text = self.text(messages, side)
-        places = [index for index, message in enumerate(messages) if message["role"] == "assistant"]
-        return ChatText(text, tuple(self._span(text, messages, index, side) for index in places))
+            text, marked = self._render(messages, side, False, marks=True)
+            spans = [*marked]
+        else:
+            text = self.text(messages, side)
+            places = [index for index, message in enumerate(messages) if message["role"] == "assistant"]
+            spans = [self._span(text, messages, index, side) for index in places]
+        return ChatText(text, tuple(spans), self._leaves_out_tools(text, messages, side))
+
+    def _leaves_out_tools(self, text: str, messages: Sequence[Message], side: Side) -> bool:
+        silent = [{key: value for key, value in message.items() if key != "tool_calls"} for message in messages]
+        if silent != list(messages) and self.text(silent, side) == text:
+            return True
+        return bool(side.tools) and self.text(messages, replace(side, tools=())) == text
 
     def _span(self, text: str, messages: Sequence[Message], index: int, side: Side) -> Span | None:
         """Where turn `index` is in `text`, the whole conversation."""

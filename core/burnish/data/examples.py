@@ -159,6 +159,18 @@ class Trajectory(_Row):
 Example: TypeAlias = (
     Text | Chat | PromptCompletion | Preference | Triple | Ranked | Rated | Unpaired | Stepwise | Prompt | Trajectory
 )
+
+
+def prompt_of(example: Example) -> Said:
+    """What an answer is generated from: the prompt, or a conversation up to its last assistant turn. RowError: neither."""
+    if isinstance(example, Text | Trajectory):
+        raise RowError(f"rows of kind '{example.kind}' have no prompt to generate from")
+    if not isinstance(example, Chat):
+        return example.prompt
+    last = max((place for place, message in enumerate(example.messages) if message["role"] == "assistant"), default=None)
+    return example.messages[:last]
+
+
 KINDS: dict[str, type[Example]] = {
     kind.kind: kind
     for kind in (Text, Chat, PromptCompletion, Preference, Triple, Ranked, Rated, Unpaired, Stepwise, Prompt, Trajectory)

@@ -16,7 +16,7 @@ import numpy as np
 from burnish.data import examples as kinds
 from burnish.data.chat import ChatRenderer, ChatText, Span
 from burnish.data.encode import Ask, Encoded, Encoder
-from burnish.data.examples import Example, RowError, Said, Side
+from burnish.data.examples import Example, RowError, Said, Side, prompt_of
 from burnish.data.prefix import common_prefix
 from burnish.data.units import Ids, Mask, Unit
 from burnish.data.units import Sequence as TokenSequence
@@ -45,8 +45,7 @@ class Dropped:
 class Rendered:
     """What became of a row: a unit, a reason why not, or what is wrong with the row.
 
-    notes: what is worth counting: `first_target_lost`, `prompt_not_prefix`, `chosen_is_rejected`, `no_end_of_turn`,
-    `truncated`.
+    notes: what is worth counting: the keys of `burnish.data.report.NOTES`.
     """
 
     result: Unit | Dropped | RowError
@@ -106,10 +105,9 @@ class Renderer:
     def _prompt_ids(self, example: Example) -> Asking[Ids]:
         if isinstance(example, kinds.Trajectory):
             return np.asarray(example.ids[: example.spans[0][0]], dtype=np.int64)
-        if isinstance(example, kinds.Text):
-            raise RowError("running text has no prompt to answer")
-        (prompt,) = yield [self._prompt_ask(_prompt_of(example), example.side)]
-        return self._without_eos(prompt.ids) if isinstance(_prompt_of(example), str) else prompt.ids
+        said = prompt_of(example)
+        (prompt,) = yield [self._prompt_ask(said, example.side)]
+        return self._without_eos(prompt.ids) if isinstance(said, str) else prompt.ids
 
     def _text(self, example: kinds.Text) -> Asking[_Draft]:
         (encoded,) = yield [Ask(example.text, special=True)]
@@ -128,6 +126,7 @@ class Renderer:
         ids = encoded.ids
         answers = _marked(ids, turns)
         notes = self._end_notes(ids[turns[-1][0] : turns[-1][1]]) if turns else []
+        notes += ["tools_unseen"] if chat.tools_unseen else []
         return _Draft([TokenSequence(ids, {"completion": answers, "assistant": answers, "last": _marked(ids, turns[-1:]),
                                            "all": _from(ids, 1)})], notes)
 
@@ -179,6 +178,7 @@ class Renderer:
             masks = _completion_masks(ids, split, turns, completion)
             sequences.append(TokenSequence(ids, masks, role, scalars=scalars or {}))
             notes += [] if split else ["first_target_lost"]
+            notes += ["tools_unseen"] if chat.tools_unseen else []
             notes += self._end_notes(ids[split:])
         return _Draft(sequences, notes)
 
@@ -207,7 +207,7 @@ class Renderer:
     def _whole(self, prompt: Said, completion: Said, side: Side) -> ChatText:
         """The text of prompt and completion; with the assistant's turns when they are messages."""
         if isinstance(prompt, str) or isinstance(completion, str):
-            return ChatText(f"{prompt}{completion}", ())
+            return ChatText(f"{prompt}{completion}")
         if all(message["role"] != "assistant" for message in completion):
             raise RowError(f"expected an assistant turn in the completion, found {[message['role'] for message in completion]}")
         return self._chat.turns((*prompt, *completion), side)
@@ -321,13 +321,6 @@ def _without_targets(example: Example, roles: list[str], truncated: bool) -> str
         return "the chat has no assistant turn"
     which = "" if roles == ["main"] else f" in {' and '.join(roles)}"
     return f"the prompt alone fills render.max_length{which}" if truncated else f"no target token{which}"
-
-
-def _prompt_of(example: Example) -> Said:
-    if not isinstance(example, kinds.Chat):
-        return example.prompt  # type: ignore[union-attr]
-    last = max((index for index, message in enumerate(example.messages) if message["role"] == "assistant"), default=None)
-    return example.messages[:last]
 
 
 def _refuse_images(example: Example) -> None:

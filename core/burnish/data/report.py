@@ -22,6 +22,9 @@ NOTES = {
     "chosen_is_rejected": "have chosen == rejected: a tie teaches nothing",
     "no_end_of_turn": "do not end their answer with a special token: the model will not learn to stop",
     "truncated": "were cut to render.max_length",
+    "tools_unseen": "have tools or tool calls that the chat template leaves out",
+    "duplicate": "repeat an earlier row",
+    "leaked": "ask what a held-out row asks",
 }
 
 
@@ -48,14 +51,18 @@ class SourceReport:
         """Adds what became of one row."""
         self.rows += 1
         for note in rendered.notes if isinstance(rendered.result, Unit) else ():
-            self.notes[note] += 1
-            self._see(note, str(place))
+            self.note(note, place)
         if isinstance(rendered.result, Dropped):
             self.dropped[rendered.result.reason] += 1
             self._see(rendered.result.reason, f"{place}: {rendered.result.detail}")
         elif not isinstance(rendered.result, Unit):
             self.dropped["bad_row"] += 1
             self._see("bad_row", str(rendered.result))
+
+    def note(self, note: str, place: object) -> None:
+        """Adds something noticed about a row."""
+        self.notes[note] += 1
+        self._see(note, str(place))
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for a file."""
@@ -71,17 +78,17 @@ class SourceReport:
         held = f", {self.held_out} held out" if self.held_out else ""
         yield (f"{self.name}: {self.rows} rows ({self.format}), {self.kept} for training{held}, "
                f"{self.tokens} tokens, {self.targets} of them targets")
-        for reason, count in self.dropped.items():
-            yield f"  {count} dropped, {REASONS[reason]}: {self._places(reason, count)}"
-        for note, count in self.notes.items():
-            yield f"  {count} rows {NOTES[note]}: {self._places(note, count)}"
+        yield from (f"  {count} dropped, {REASONS[reason]}: {self.places(reason)}" for reason, count in self.dropped.items())
+        yield from (f"  {count} rows {NOTES[note]}: {self.places(note)}" for note, count in self.notes.items())
+
+    def places(self, what: str) -> str:
+        """Some of the places where a reason or note was found."""
+        more = self.dropped[what] + self.notes[what] > SHOWN
+        return "; ".join(self.seen[what]) + ("; ..." if more else "")
 
     def _see(self, what: str, place: str) -> None:
         if len(self.seen.setdefault(what, [])) < SHOWN:
             self.seen[what].append(place)
-
-    def _places(self, what: str, count: int) -> str:
-        return "; ".join(self.seen[what]) + ("; ..." if count > SHOWN else "")
 
 
 @dataclass

@@ -105,8 +105,8 @@ def tools(value: Any) -> tuple[Any, ...]:
 def shared_prompt(parts: Sequence[Said]) -> tuple[Said, list[Said]]:
     """Splits whole texts or conversations at their common beginning: (prompt, what is left of each).
 
-    Text: a space before the first difference belongs to the completions. Messages: what is left begins with an assistant
-    turn. When all parts are equal, text has an empty prompt and a conversation keeps its last turn as the completion.
+    Text: a space before the first difference belongs to the completions. Messages: what is left begins with an assistant turn,
+    a shared one where they part at another's. When all are equal, text has no prompt and of a conversation the last turn is left.
     """
     same_form(*parts)
     shared = common_prefix(*parts)
@@ -116,13 +116,13 @@ def shared_prompt(parts: Sequence[Said]) -> tuple[Said, list[Said]]:
         elif shared and parts[0][shared - 1] == " ":
             shared -= 1
         return parts[0][:shared], [part[shared:] for part in parts]
-    if shared == min(map(len, parts)):
+    shared = min(shared, *(len(part) - 1 for part in parts))
+    while shared and any(part[shared]["role"] != "assistant" for part in parts):  # type: ignore[index]
         shared -= 1
-    rests = [part[shared:] for part in parts]
-    if shared < 1 or any(rest[0]["role"] != "assistant" for rest in rests):  # type: ignore[index]
+    if not shared:
         found = " and ".join(brief(part) for part in parts)
         raise RowError(f"expected conversations that share a prompt and part at an assistant turn, found {found}")
-    return parts[0][:shared], rests
+    return parts[0][:shared], [part[shared:] for part in parts]
 
 
 def brief(value: Any) -> str:

@@ -1,0 +1,1 @@
+"""Instructions with an optional input, and an output or a preference: the Alpaca form."""

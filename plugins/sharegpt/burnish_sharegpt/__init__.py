@@ -1,0 +1,1 @@
+"""Conversations as lists of {from, value}: the ShareGPT form."""
