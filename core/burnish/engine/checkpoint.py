@@ -116,9 +116,8 @@ def save_checkpoint(
     accelerator.wait_for_everyone()
 
 
-def load_weights(folder: Path, trained: Trained) -> None:
-    """Put the checkpoint's parameters into the model, sharded as it is."""
-    parameters = trained.parameters
+def load_weights(folder: Path, parameters: Mapping[str, nn.Parameter]) -> None:
+    """Put the checkpoint's weights into the parameters that were trained, sharded as they are."""
     with safe_open(folder / WEIGHTS, "pt") as file, torch.no_grad():
         if missing := sorted(parameters.keys() ^ set(file.keys())):
             raise RunError(f"{folder / WEIGHTS} and the model train different parameters, for example {missing[0]}")
@@ -128,7 +127,7 @@ def load_weights(folder: Path, trained: Trained) -> None:
 
 def load_checkpoint(folder: Path, trained: Trained, rank: int) -> dict[str, Any]:
     """Put back weights, optimiser and this rank's random state; returns the trainer's state."""
-    load_weights(folder, trained)
+    load_weights(folder, trained.parameters)
     load_optimizer_state(trained.optimizer, trained.names, load_tree(folder / OPTIMIZER))
     trainer: dict[str, Any] = load_tree(folder / TRAINER)
     random_states = trainer.pop("random")

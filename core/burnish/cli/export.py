@@ -1,0 +1,27 @@
+"""`burnish export`: a run or checkpoint in Hugging Face form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer()
+
+
+@app.command()
+def export(
+    what: Annotated[str, typer.Argument(help="a run, one of its checkpoints, or an adapter folder")],
+    output: Annotated[Path, typer.Argument(help="folder to write; it must not exist")],
+    merge: Annotated[bool, typer.Option("--merge", help="merge the adapter into the weights")] = False,
+    step: Annotated[int | None, typer.Option(help="the checkpoint of this step, instead of the final model")] = None,
+) -> None:
+    """Write a model that transformers loads, or a PEFT adapter, with its tokenizer."""
+    from burnish import registry
+    from burnish.engine.saved import export_saved, open_saved
+
+    # Merging into rounded weights would lose what the adapter learnt.
+    saved = open_saved(what, registry.load(), step, {"quantize": None} if merge else None)
+    export_saved(saved, output, merge=merge)
+    typer.echo(f"{saved.what} -> {output}")
