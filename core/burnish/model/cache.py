@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Values = NDArray[np.float32]
+Numbers = NDArray[np.float32] | NDArray[np.float64]
 T = TypeVar("T")
 
 _TABLE = """
@@ -61,9 +62,11 @@ class LogpCache:
             self._transaction(lambda database: database.executemany(_TOUCH, used).close(), None)
         return found
 
-    def put(self, namespace: str, logps: Mapping[str, Values]) -> None:
-        """Store, over what was there before under the same keys."""
-        rows = [(namespace, key, values.astype(np.float32).tobytes(), time.time()) for key, values in logps.items()]
+    def put(self, namespace: str, logps: Mapping[str, Numbers]) -> None:
+        """Store, over what was there before under the same keys. Only float32: float64, asked for where every digit counts, must
+        not come back rounded."""
+        single = {key: values for key, values in logps.items() if values.dtype == np.float32}
+        rows = [(namespace, key, values.tobytes(), time.time()) for key, values in single.items()]
 
         def write(database: sqlite3.Connection) -> None:
             database.executemany("INSERT OR REPLACE INTO logps VALUES (?, ?, ?, ?)", rows)

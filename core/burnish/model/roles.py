@@ -9,15 +9,14 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Sequence as List
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from burnish.batch.layout import Kind, Layout, lay_out
@@ -25,13 +24,19 @@ from burnish.batch.plan import plan
 from burnish.data.units import Mask, Sequence, Unit
 from burnish.errors import ModelError
 from burnish.model.adapters import adapter_off, has_adapter
-from burnish.model.cache import LogpCache, Values
+from burnish.model.cache import Numbers
 from burnish.model.hashing import weights_hash
 from burnish.model.scorer import Scorer
 from burnish.model.signals import Role, Signal
 from burnish.model.sites import Sites, sites_for
 
-Numbers = NDArray[np.float32] | NDArray[np.float64]
+
+class Cache(Protocol):
+    """Where frozen models' log-probabilities are kept: `LogpCache`, or a memory."""
+
+    def get(self, namespace: str, keys: Iterable[str]) -> Mapping[str, Numbers]: ...
+
+    def put(self, namespace: str, logps: Mapping[str, Numbers]) -> None: ...
 
 
 @dataclass(slots=True, eq=False)
@@ -76,7 +81,7 @@ class Roles:
     kind: Kind
     reference: Frozen | None = None
     teacher: Frozen | None = None
-    cache: LogpCache | None = None
+    cache: Cache | None = None
     forwarded_tokens: Counter[str] = field(default_factory=Counter)
     forwards: Counter[str] = field(default_factory=Counter)
 
@@ -168,11 +173,8 @@ class Roles:
 
     def _remember(self, role: Role, signal: Signal, values: dict[str, Numbers]) -> None:
         namespace = self._namespace(role, signal)
-        if self.cache is None or namespace is None:
-            return
-        # The cache holds float32: float64, asked for where every digit counts, must not come back rounded.
-        single = {key: numbers for key, numbers in values.items() if numbers.dtype == np.float32}
-        self.cache.put(namespace, cast(dict[str, Values], single))
+        if self.cache is not None and namespace is not None:
+            self.cache.put(namespace, values)
 
 
 def _merged(sequences: List[Sequence], masks: List[Mask]) -> dict[str, tuple[Sequence, Mask]]:

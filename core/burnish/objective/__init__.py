@@ -1,1 +1,26 @@
+"""The loss contract. In: units with their targets, and signals that a model gave for them. Out: one number to minimise, its parts
+and metrics, and the state of their statistics.
 
+Knows nothing of layouts, padding, accumulation, ranks or optimisers. What an author of a loss imports is here.
+"""
+
+from burnish.objective.ragged import Ragged
+from burnish.objective.rewards import PAIR_METRICS, TOKEN_METRICS, ImplicitReward, pair_metrics, token_metrics
+from burnish.objective.terms import Metric, Terms
+from burnish.objective.views import Lists, Pairs, Sequences, Triples, View
+
+__all__ = [
+    "PAIR_METRICS",
+    "TOKEN_METRICS",
+    "ImplicitReward",
+    "Lists",
+    "Metric",
+    "Pairs",
+    "Ragged",
+    "Sequences",
+    "Terms",
+    "Triples",
+    "View",
+    "pair_metrics",
+    "token_metrics",
+]

@@ -1,0 +1,270 @@
+"""One global batch: scored, reduced, differentiated. Gradients are left in `.grad`; nothing is clipped or stepped here.
+
+In: the units of a global batch, the same on every rank. Out: the value of the objective and what it was made of, the same on every
+rank. Used by the loop, by evaluation on held-out rows and by `burnish.testing.evaluate`, so that all three mean the same.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from collections.abc import Sequence as List
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+
+from burnish.batch.layout import lay_out
+from burnish.batch.plan import plan
+from burnish.data.units import Mask, Sequence, Unit
+from burnish.errors import ObjectiveError
+from burnish.model.roles import Roles
+from burnish.model.signals import Role
+from burnish.model.sites import sites_for
+from burnish.objective.compose import Objective, Outcome, Part, live_masks, named
+from burnish.objective.prepass import State, close_parts, has_prepass, needs, open_parts
+from burnish.objective.readings import Detached, Live, Scores
+from burnish.objective.reduce import Tally
+
+FROZEN: tuple[Role, ...] = ("reference", "teacher")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Members of a part whose terms are not finite, by source and row; what was wrong with a skipped update."""
+
+    part: str
+    rows: tuple[tuple[str, int], ...]
+
+    def __str__(self) -> str:
+        return f"'{self.part}' is not finite on " + ", ".join(f"row {row} of {source}" for source, row in self.rows)
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """The objective on one global batch.
+
+    loss: the weighted sum of `parts`, which are not weighted. metrics: by the names they are logged by. num_tokens: of the sequences
+    that were trained on, shared ones counted every time. forwarded_tokens, forwards: what each role really ran, on all ranks.
+    state: of the statistics. faults: empty when every term is finite.
+    """
+
+    loss: float
+    parts: dict[str, float]
+    metrics: dict[str, float]
+    num_tokens: int
+    forwarded_tokens: dict[str, int]
+    forwards: dict[str, int]
+    state: State
+    faults: tuple[Fault, ...]
+
+
+@dataclass
+class _Sums:
+    """What one rank has added up, by part; and what it forwarded, by role."""
+
+    values: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, dict[str, Tally]] = field(default_factory=dict)
+    faults: dict[str, tuple[tuple[str, int], ...]] = field(default_factory=dict)
+    forwarded_tokens: Counter[str] = field(default_factory=Counter)
+    forwards: Counter[str] = field(default_factory=Counter)
+
+    def add(self, part: Part, places: List[int], outcome: Outcome) -> None:
+        """One part on the members of one micro-batch."""
+        name, shares = part.entry.name, outcome.shares.detach().double()
+        self.values[name] = self.values.get(name, 0.0) + float(shares.sum())
+        self.merge(name, outcome.metrics)
+        if bad := [part.members[places[index]].unit for index in (~shares.isfinite()).nonzero()[:, 0].tolist()]:
+            self.faults[name] = self.faults.get(name, ()) + tuple((unit.source, unit.row) for unit in bad)
+
+    def merge(self, part: str, metrics: Mapping[str, Tally]) -> None:
+        """Further metrics of `part`, which must be the same ones every time."""
+        known = self.metrics.setdefault(part, dict(metrics))
+        if known.keys() != metrics.keys():
+            odd = min(known.keys() ^ metrics.keys())
+            raise ObjectiveError(
+                f"{part} gave the metric '{odd}' for some micro-batches only; give it always, with no values if need be"
+            )
+        self.metrics[part] = {
+            name: known[name].merge(tally) if known[name] is not tally else tally for name, tally in metrics.items()
+        }
+
+
+class StepRunner:
+    """Runs global batches through an objective.
+
+    roles: the policy, which may be wrapped by Accelerate, and its frozen companions. budget: forwarded tokens per micro-batch.
+    accelerator: does the backward passes where there is one. micro_batches: exactly so many instead of a budget, on one rank.
+    """
+
+    def __init__(
+        self, roles: Roles, objective: Objective, budget: int, accelerator: Any = None, micro_batches: int | None = None
+    ) -> None:
+        self.roles, self.objective, self.budget = roles, objective, budget
+        self._accelerator, self._micro_batches = accelerator, micro_batches
+        distributed = dist.is_available() and dist.is_initialized()
+        self._rank, self._num_ranks = (dist.get_rank(), dist.get_world_size()) if distributed else (0, 1)
+
+    def run(
+        self, units: List[Unit], state: State | None = None, train: bool = True, pairing: List[int] | None = None
+    ) -> StepResult:
+        """The objective on `units`; with `train`, its gradient is added to `.grad`, and the statistics move on.
+
+        pairing: for losses that mismatch units, unit i goes with unit pairing[i]; a permutation of `units`.
+        """
+        before = Counter(self.roles.forwarded_tokens), Counter(self.roles.forwards)
+        units, pairing = _canonical(units, pairing)
+        parts = open_parts(self.objective, units, pairing)
+        own = self._share(units, live_masks(parts, units))
+        scored = self._score_before(parts, [unit for micro in own for unit in micro])
+        after = close_parts(parts, scored, state or {})
+        sums = _Sums()
+        for turn, micro in enumerate(own):
+            with self._without_sync(train and turn + 1 < len(own)), torch.set_grad_enabled(train):
+                loss = self._forward(parts, micro, scored, sums)
+                if train:
+                    self._backward(loss * self._num_ranks)
+        for part in parts:
+            if part.settled and self._rank == 0:
+                sums.add(part, range(len(part.members)), part.settled)
+        sums.forwarded_tokens = self.roles.forwarded_tokens - before[0]
+        sums.forwards = self.roles.forwards - before[1]
+        num_tokens = sum(len(sequence) for sequence, _ in live_masks(parts, units))
+        return self._result(parts, _gathered(sums), num_tokens, after if train else state or {})
+
+    def _share(self, units: List[Unit], read: List[tuple[Sequence, Mask]]) -> list[list[Unit]]:
+        """This rank's micro-batches, planned on the sequences that the objective reads of each unit."""
+        wanted = {id(sequence) for sequence, _ in read}
+        whole: dict[int, tuple[Unit, Unit]] = {}
+        for unit in units:
+            if sequences := tuple(sequence for sequence in unit.sequences if id(sequence) in wanted):
+                pruned = unit if len(sequences) == len(unit.sequences) else replace(unit, sequences=sequences)
+                whole[id(pruned)] = pruned, unit
+        if self._micro_batches is not None:
+            every, cuts = [unit for _, unit in whole.values()], self._micro_batches
+            return [every[len(every) * cut // cuts : len(every) * (cut + 1) // cuts] for cut in range(cuts)]
+        micros = plan([pruned for pruned, _ in whole.values()], self.budget, self.roles.kind, self._num_ranks)[self._rank]
+        return [[whole[id(pruned)][1] for pruned in micro.units] for micro in micros]
+
+    def _score_before(self, parts: List[Part], own: List[Unit]) -> Detached:
+        """Numbers without gradient: of frozen roles for this rank's units, and what statistics read, exchanged among ranks."""
+        scores = Scores()
+        for role in (*FROZEN, "policy"):
+            wanted = [
+                need for need in needs(parts, own, role) if not scores.recorded(self.objective.signals(role), need.sequence)
+            ]
+            signals = self.objective.signals(role)
+            if not signals or (role == "policy" and not has_prepass(self.objective.entries)):
+                continue
+            sequences, masks = [need.sequence for need in wanted], [need.mask for need in wanted]
+            scorer: Role = "old" if role == "policy" else role  # the policy as it is, without gradient
+            found = self.roles.score_frozen(scorer, sequences, masks, signals, self.budget)
+            for sequence, mask, values in zip(sequences, masks, found, strict=True):
+                for signal in signals:
+                    scores.put(signal, sequence, mask, values[signal])
+        if self._num_ranks > 1 and has_prepass(self.objective.entries):
+            for others in _all_gather(scores):
+                scores.merge(others)
+        parameter = next(self.roles.policy.parameters())
+        dtype = torch.float64 if parameter.dtype == torch.float64 else torch.float32
+        return Detached(scores, dtype, parameter.device)
+
+    def _forward(self, parts: List[Part], micro: List[Unit], scored: Detached, sums: _Sums) -> Tensor:
+        """One forward of the policy for all parts: the micro-batch's share of the objective."""
+        read = live_masks(parts, micro)
+        sequences, masks = [sequence for sequence, _ in read], [mask for _, mask in read]
+        layout = lay_out(sequences, self.roles.kind)
+        sites = sites_for(layout, masks)
+        outputs = self.roles.score("policy", layout, sites, self.objective.signals("policy"))
+        live = Live.of(outputs, sequences, masks, sites.rows, scored)
+        # All ranks make the same backward passes, so even a micro-batch without terms hangs on the model.
+        total = 0.0 * torch.stack([values.sum() for values in outputs.values()]).sum() if not read else scored.zero()
+        for part in parts:
+            places = part.places(micro)
+            if part.settled and places:
+                total = total + part.entry.weight * part.surrogate(places, live)
+            elif places:
+                outcome = part.compute(places, live)
+                sums.add(part, places, outcome)
+                total = total + part.entry.weight * outcome.shares.sum()
+        return total
+
+    def _result(self, parts: List[Part], sums: _Sums, num_tokens: int, state: State) -> StepResult:
+        values = {part.entry.name: sums.values[part.entry.name] for part in parts if part.entry.name in sums.values}
+        tallies = named((part.entry.name, sums.metrics.get(part.entry.name, {})) for part in parts)
+        metrics = {name: value for name, tally in tallies.items() if (value := tally.value()) is not None}
+        weights = {part.entry.name: part.entry.weight for part in parts}
+        return StepResult(
+            loss=sum(weights[name] * value for name, value in values.items()),
+            parts=values,
+            metrics=metrics,
+            num_tokens=num_tokens,
+            forwarded_tokens=self._by_role(sums.forwarded_tokens),
+            forwards=self._by_role(sums.forwards),
+            state=state,
+            faults=tuple(Fault(part, rows) for part, rows in sums.faults.items()),
+        )
+
+    def _by_role(self, counts: Mapping[str, int]) -> dict[str, int]:
+        """Counts of the roles that the objective reads, 0 where the cache knew everything."""
+        models = [role for role in ("policy", *FROZEN) if self.objective.signals(role)]
+        return {role: 0 for role in models} | dict(counts)
+
+    def _without_sync(self, more: bool) -> AbstractContextManager[Any]:
+        """Gradients are averaged over ranks in the last backward only."""
+        if self._accelerator is None or not more:
+            return nullcontext()
+        context: AbstractContextManager[Any] = self._accelerator.no_sync(self.roles.policy)
+        return context
+
+    def _backward(self, loss: Tensor) -> None:
+        if self._accelerator is None:
+            loss.backward()  # type: ignore[no-untyped-call]
+        else:
+            self._accelerator.backward(loss)
+
+
+def _canonical(units: List[Unit], pairing: List[int] | None) -> tuple[list[Unit], list[int] | None]:
+    """Units by content hash, each an object of its own, and the pairing that says the same of them."""
+    order = sorted(range(len(units)), key=lambda place: units[place].id)
+    ordered: dict[int, Unit] = {}
+    for place in order:
+        unit = units[place] if id(units[place]) not in ordered else _twin(units[place])
+        ordered[id(unit)] = unit
+    if pairing is None:
+        return list(ordered.values()), None
+    if sorted(pairing) != list(range(len(units))):
+        raise ObjectiveError(f"a pairing is a permutation of the {len(units)} units, got {list(pairing)}")
+    rank_of = {place: rank for rank, place in enumerate(order)}
+    return list(ordered.values()), [rank_of[pairing[place]] for place in order]
+
+
+def _twin(unit: Unit) -> Unit:
+    """Equal content, another identity: a row that a batch holds twice counts twice."""
+    return replace(unit, sequences=tuple(replace(sequence) for sequence in unit.sequences))
+
+
+def _all_gather(mine: Any) -> list[Any]:
+    gathered = [None] * dist.get_world_size()
+    dist.all_gather_object(gathered, mine)
+    return gathered
+
+
+def _gathered(mine: _Sums) -> _Sums:
+    """The sums of all ranks, in the order of ranks."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return mine
+    every = _Sums()
+    for sums in _all_gather(mine):
+        for part, value in sums.values.items():
+            every.values[part] = every.values.get(part, 0.0) + value
+        for part, metrics in sums.metrics.items():
+            every.merge(part, metrics)
+        for part, rows in sums.faults.items():
+            every.faults[part] = every.faults.get(part, ()) + rows
+        every.forwarded_tokens += sums.forwarded_tokens
+        every.forwards += sums.forwards
+    return every

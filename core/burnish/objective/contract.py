@@ -1,0 +1,101 @@
+"""What a loss and a weight are: the members that the core calls, required and optional. No base class to inherit; `Protocol`s.
+
+Optional members of both, all of which default to nothing:
+
+    derive(units, pairing) -> list of tuples of Sequence     extra sequences for each unit, scored without gradient. units come in
+                                                             canonical order; pairing is a permutation of them, for losses that
+                                                             mismatch: by default the cyclic shift. A pure function.
+    derived_signals() -> frozenset[Signal]                   what is read of them; default signals()
+    statistic(batch, state) -> (dict, state)                 of the whole global batch, no gradient; the dict holds numbers, or
+                                                             tensors or ragged values with one entry per member, which every
+                                                             micro-batch finds in `batch.statistic`. A bool tensor named `keep`
+                                                             takes members out of the loss and its denominator. state is None at
+                                                             first, then what was returned last; plain numbers, lists, dicts.
+    statistic_on: tuple[str, ...]                            roles that the statistic reads, own (`self`) or derived ones;
+                                                             default ("self",) and every derived role
+    keeps(batch) -> bool [members]                           False takes a member out before anything is scored; may read
+                                                             fields and scalars only
+
+and of a loss alone
+
+    coupling = "batch"                                       its gradient crosses units: called once with the global batch
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as List
+from typing import Any, Protocol, cast
+
+from burnish.data.units import Sequence, Unit
+from burnish.errors import ObjectiveError
+from burnish.model.signals import Signal
+from burnish.objective.terms import Terms
+from burnish.objective.views import Member, Sequences, Statistic
+
+OWN = "self"
+
+
+class Loss(Protocol):
+    """A formula: a frozen dataclass whose fields are its hyper-parameters."""
+
+    def signals(self) -> frozenset[Signal]:
+        """What the formula reads."""
+        ...
+
+    def __call__(self, batch: Any) -> Terms:
+        """The formula, over Pairs, Triples, Lists or Sequences."""
+        ...
+
+
+class Weight(Protocol):
+    """A multiplier of another loss's terms; its gradient is cut."""
+
+    def signals(self) -> frozenset[Signal]:
+        """What the multiplier reads."""
+        ...
+
+    def __call__(self, batch: Sequences) -> Terms:
+        """One number per token or per sequence; a pair's or list's term is multiplied by the product over its sequences."""
+        ...
+
+
+def derive(part: Loss | Weight, owner: str, units: tuple[Unit, ...], pairing: tuple[int, ...]) -> list[tuple[Sequence, ...]]:
+    """Derived sequences of each unit; none for parts without `derive`."""
+    function = getattr(part, "derive", None)
+    if function is None or not units:
+        return [() for _ in units]
+    derived = [tuple(sequences) for sequences in function(units, pairing)]
+    if len(derived) != len(units):
+        raise ObjectiveError(
+            f"{owner}: derive() gave {len(derived)} results for {len(units)} units; it gives one tuple for each"
+        )
+    return derived
+
+
+def derived_signals(part: Loss | Weight) -> frozenset[Signal]:
+    """What `part` reads of derived sequences."""
+    function = getattr(part, "derived_signals", part.signals)
+    return cast("frozenset[Signal]", function()) if hasattr(part, "derive") else frozenset()
+
+
+def scored_for_statistic(part: Loss | Weight, member: Member) -> tuple[Sequence, ...]:
+    """Sequences of `member` that the part's statistic reads."""
+    if not hasattr(part, "statistic"):
+        return ()
+    roles: tuple[str, ...] = getattr(part, "statistic_on", (OWN, *member.derived))
+    own = member.sequences if OWN in roles else ()
+    return (*own, *(sequence for role, sequence in member.derived.items() if role in roles))
+
+
+def statistic(part: Loss | Weight, batch: Any, state: Any) -> tuple[Statistic, Any]:
+    """The part's statistic of the global batch, and its new state."""
+    function = getattr(part, "statistic", None)
+    return function(batch, state) if function else ({}, None)
+
+
+def is_coupled(part: Loss | Weight) -> bool:
+    """Whether the gradient crosses units."""
+    coupling: List[str] | str | None = getattr(part, "coupling", None)
+    if coupling not in (None, "batch"):
+        raise ObjectiveError(f"{type(part).__name__}.coupling must be 'batch' or absent, got {coupling!r}")
+    return coupling == "batch"

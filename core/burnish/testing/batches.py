@@ -1,0 +1,132 @@
+"""Batches with given numbers: a loss's formula on log-probabilities written by hand, without a model.
+
+In: numbers per target token, as nested lists. Out: the views that a loss is called with. The policy's numbers carry a gradient:
+`torch.autograd.grad(loss(batch).pair.sum(), batch.chosen.logp.values)` is the formula's, per token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from collections.abc import Sequence as List
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from burnish.data.units import Mask, Sequence, Unit
+from burnish.model.signals import Role, Signal, logp
+from burnish.objective.rewards import PAIR_METRICS
+from burnish.objective.views import Frame, Lists, Member, Pairs, Sequences, Statistic, Triples
+
+Numbers = List[List[float]]
+Scalars = Mapping[str, List[float]]
+
+
+@dataclass(frozen=True)
+class Given:
+    """Readings that sequences carry with them, in float64."""
+
+    dtype: torch.dtype = torch.float64
+    device: torch.device = torch.device("cpu")
+
+    def read(self, signal: Signal, sequences: List[Sequence], masks: List[Mask]) -> Tensor:
+        """As `Readings.read`; what was not given is 0."""
+        silent = np.zeros(max((len(sequence) for sequence in sequences), default=0))
+        columns = [sequence.tokens.get(column(signal), silent[: len(sequence)]) for sequence in sequences]
+        found = [values[mask] for values, mask in zip(columns, masks, strict=True)]
+        return torch.from_numpy(np.concatenate([np.empty(0), *found])).requires_grad_(signal.role == "policy")
+
+
+def column(signal: Signal) -> str:
+    """Under which name a sequence carries a signal: `policy_logp`."""
+    return f"{signal.role}_{signal.name}"
+
+
+def pairs(
+    chosen: Numbers,
+    rejected: Numbers,
+    *,
+    reference: tuple[Numbers, Numbers] | None = None,
+    signals: Mapping[Signal, tuple[Numbers, Numbers]] | None = None,
+    scalars: Scalars | None = None,
+    statistic: Statistic | None = None,
+) -> Pairs:
+    """Pairs of completions with these log-probabilities: for each pair, its numbers per target token.
+
+    reference: the reference's, of both sides; without it the batch has no reference. signals: further ones. scalars: columns,
+    one number per pair. statistic: what the loss's own would have found.
+    """
+    sides = _sides(("chosen", "rejected"), (chosen, rejected), reference, signals)
+    return Pairs(_frame(reference, signals, statistic), _members("preference", sides, scalars))
+
+
+def triples(chosen: Numbers, rejected: Numbers, gold: Numbers, *, scalars: Scalars | None = None) -> Triples:
+    """Pairs with a gold answer each."""
+    sides = _sides(("chosen", "rejected", "gold"), (chosen, rejected, gold), None, None)
+    return Triples(_frame(None, None, None), _members("triple", sides, scalars))
+
+
+def sequences(
+    logps: Numbers,
+    *,
+    reference: Numbers | None = None,
+    signals: Mapping[Signal, Numbers] | None = None,
+    scalars: Scalars | None = None,
+    derived: Mapping[str, tuple[Numbers, Numbers]] | None = None,
+    statistic: Statistic | None = None,
+) -> Sequences:
+    """Sequences with these log-probabilities. derived: by role, the policy's and the reference's numbers of derived sequences.
+
+    The other arguments as for `pairs`.
+    """
+    given = {signal: (numbers,) for signal, numbers in (signals or {}).items()}
+    own = _sides(("main",), (logps,), None if reference is None else (reference,), given)
+    extra = {role: _sides((role,), numbers[:1], numbers[1:], None)[0] for role, numbers in (derived or {}).items()}
+    members = [
+        replace(member, derived={role: extra[role][place] for role in extra})
+        for place, member in enumerate(_members("unpaired", own, scalars))
+    ]
+    return Sequences(_frame(reference, given, statistic), members)
+
+
+def lists(items: List[Numbers], *, reference: List[Numbers] | None = None) -> Lists:
+    """Lists of completions, best first: for each list its items, for each item its numbers per target token."""
+    members = []
+    for place, own in enumerate(items):
+        roles = [f"item{index}" for index in range(len(own))]
+        sides = _sides(roles, [[item] for item in own], None if reference is None else [[item] for item in reference[place]], None)
+        members += _members("ranked", sides, None)
+    return Lists(_frame(reference, None, None), members)
+
+
+def _frame(reference: object, signals: Mapping[Signal, object] | None, statistic: Statistic | None) -> Frame:
+    declared = PAIR_METRICS | {logp()} | set(signals or ()) | ({logp("reference")} if reference is not None else set())
+    return Frame("this loss", "completion", frozenset(declared), frozenset(declared), Given(), statistic or {})
+
+
+def _sides(
+    roles: List[str], logps: List[Numbers], reference: List[Numbers] | None, signals: Mapping[Signal, List[Numbers]] | None
+) -> list[list[Sequence]]:
+    """For each role, its sequences."""
+    given = {logp(): logps, **({logp("reference"): reference} if reference is not None else {}), **(signals or {})}
+    return [
+        [_sequence(role, {signal: sides[side][row] for signal, sides in given.items()}) for row in range(len(logps[side]))]
+        for side, role in enumerate(roles)
+    ]
+
+
+def _sequence(role: Role | str, numbers: Mapping[Signal, List[float]]) -> Sequence:
+    """A token that nothing predicts, then one target per number."""
+    length = len(numbers[logp()]) + 1
+    tokens = {column(signal): np.array([np.nan, *values]) for signal, values in numbers.items()}
+    return Sequence(np.arange(length), {"completion": np.arange(length) > 0}, role=role, tokens=tokens)
+
+
+def _members(kind: str, sides: List[List[Sequence]], scalars: Scalars | None) -> list[Member]:
+    columns: Iterable[tuple[str, List[float]]] = (scalars or {}).items()
+    rows = [{name: values[row] for name, values in columns} for row in range(len(sides[0]))]
+    return [
+        Member(Unit(kind, tuple(sequences), scalars=row), tuple(sequences))
+        for sequences, row in zip(zip(*sides, strict=True), rows, strict=True)
+    ]

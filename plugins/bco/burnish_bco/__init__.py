@@ -1,0 +1,3 @@
+"""Binary classifier optimisation."""
+
+__version__ = "0.1.0"

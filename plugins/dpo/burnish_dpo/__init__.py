@@ -1,0 +1,3 @@
+"""Direct preference optimisation."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,3 @@
+"""Identity preference optimisation."""
+
+__version__ = "0.1.0"

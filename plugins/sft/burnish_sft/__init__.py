@@ -1,0 +1,3 @@
+"""Supervised fine-tuning."""
+
+__version__ = "0.1.0"
