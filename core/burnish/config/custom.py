@@ -9,24 +9,34 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from burnish.config.sections import Names, Section
+from burnish.config.fields import Names, Options, Section
+from burnish.config.sections import ENTRY_WORDS, RewardSection, SourceSection
 from burnish.registry import WeightRecord, custom_hash, is_custom
 
 
 class NamedValue(NamedTuple):
-    """A value that names something; names: of which kind, and what else it may be."""
+    """A value that names something. path: where it stands; names: of which kind, and what else it may be; at: where its
+    options stand; options: those that are given, None where it takes none."""
 
     path: str
     value: str
     names: Names
+    at: str
+    options: Options | None
 
 
 def named_values(section: Section, within: str = "") -> Iterator[NamedValue]:
     """All values of a section, and of those in it, that name a record or code."""
     for field, info in type(section).model_fields.items():
         path, value = f"{within}{field}", getattr(section, field)
-        mark = next((item for item in info.metadata if isinstance(item, Names)), None)
-        yield from _named(path, value, mark) if mark else _below(path, value)
+        names = next((item for item in info.metadata if isinstance(item, Names)), None)
+        if names is None:
+            yield from _below(path, value)
+        elif isinstance(value, tuple):
+            yield from _in_list(path, value, names)
+        elif value is not None:
+            options = section.options if isinstance(section, SourceSection) and field == "source" else None
+            yield NamedValue(path, value, names, f"{within}options", options)
 
 
 def _below(path: str, value: Any) -> Iterator[NamedValue]:
@@ -37,22 +47,24 @@ def _below(path: str, value: Any) -> Iterator[NamedValue]:
             yield from _below(f"{path}.{key}", item)
 
 
-def _named(path: str, value: Any, names: Names) -> Iterator[NamedValue]:
-    if isinstance(value, str):
-        yield NamedValue(path, value, names)
-    elif isinstance(value, tuple):
-        for place, item in enumerate(value):
-            for key, options in item.items():
-                yield NamedValue(f"{path}.{place}", key, names)
-                yield from _weights(f"{path}.{place}.{key}.weights", options.get("weights", ()))
+def _in_list(path: str, items: tuple[dict[str, RewardSection | Options], ...], names: Names) -> Iterator[NamedValue]:
+    for place, item in enumerate(items):
+        for key, given in item.items():
+            at = f"{path}.{place}.{key}"
+            if isinstance(given, RewardSection):
+                yield NamedValue(f"{path}.{place}", key, names, f"{at}.options", given.options)
+            else:
+                fields = {field: value for field, value in given.items() if field not in ENTRY_WORDS}
+                yield NamedValue(f"{path}.{place}", key, names, at, fields)
+                yield from _weights(f"{at}.weights", given.get("weights"))
 
 
 def _weights(path: str, given: Any) -> Iterator[NamedValue]:
-    """The weights of an entry of the objective: names, or {name: options}, in a list or all in one mapping."""
-    items = [given] if isinstance(given, str | Mapping) else given if isinstance(given, list | tuple) else []
-    for place, item in enumerate(items):
-        for key in [item] if isinstance(item, str) else item:
-            yield NamedValue(path if isinstance(given, str | Mapping) else f"{path}.{place}", key, Names(WeightRecord))
+    """The weights of an entry of the objective: a list of names and {name: options}; other shapes are the objective's to
+    refuse."""
+    for place, item in enumerate(given if isinstance(given, list | tuple) else ()):
+        for key, options in ({item: {}} if isinstance(item, str) else item if isinstance(item, Mapping) else {}).items():
+            yield NamedValue(f"{path}.{place}", str(key), Names(WeightRecord), f"{path}.{place}.{key}", dict(options or {}))
 
 
 def custom_values(config: Section) -> dict[str, str]:
@@ -60,4 +72,4 @@ def custom_values(config: Section) -> dict[str, str]:
 
     Kept beside a run, compared at resume with `burnish.registry.differences`.
     """
-    return {value: custom_hash(value) for _, value, _ in named_values(config) if is_custom(value)}
+    return {named.value: custom_hash(named.value) for named in named_values(config) if is_custom(named.value)}

@@ -33,6 +33,10 @@ class Config(Sections):
 
     _tree: Node = PrivateAttr(default=Node({}, "default"))
 
+    def __eq__(self, other: object) -> bool:
+        """The same values, wherever they came from."""
+        return isinstance(other, Config) and self.model_dump() == other.model_dump()
+
     def origin(self, path: str) -> str:
         """Where the value at a dotted path came from: `default`, `run.yaml:12`, `recipe rpo`, `override`, `plugin ...`."""
         return self._tree.origin_of(path)

@@ -53,14 +53,14 @@ def _where_instead(key: str, location: tuple[int | str, ...], model: type[BaseMo
     """The nearest key of the same section, or the section that has this very key."""
     section = model
     for part in location[:-1]:
-        section = _sections(section).get(str(part), section)
-    homes = [name for name, other in _sections(model).items() if key in known_keys(other)]
+        section = sections_in(section).get(str(part), section)
+    homes = [name for name, other in sections_in(model).items() if key in known_keys(other)]
     if homes and section is not model:
         return f"Did you mean '{homes[0]}.{key}'?"
     return did_you_mean(key, [*known_keys(section), *also])
 
 
-def _sections(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
+def sections_in(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
     """Fields that hold sections, themselves or in lists, mappings and unions."""
     return {
         name: section for name, field in model.model_fields.items() if (section := _model_in(field.annotation)) is not None

@@ -110,9 +110,11 @@ class _Reader:
 
 
 def _scalar(node: ScalarNode) -> Any:
-    text: str = node.value
-    if node.style is not None:  # quoted or a block: text
-        return text
+    return plain_scalar(node.value) if node.style is None else node.value  # quoted or a block: text
+
+
+def plain_scalar(text: str) -> Any:
+    """What a plain scalar means."""
     if text.lower() in WORDS:
         return WORDS[text.lower()]
     if INTEGER.fullmatch(text):

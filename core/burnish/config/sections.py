@@ -1,87 +1,56 @@
 """The sections of a run's config: what every key means, its type and its default. Knows values, not where they came from.
 
-Everything is plain data, so that a config can be written down, hashed and compared. Types are strict: text is no number, a
-truth value is no count. `Names(kind)` marks a field that holds the name of something registered, or a list of {name: options}.
+Everything is plain data, so that a config can be written down, hashed and compared. The texts below the keys are what editors
+show (`burnish config schema`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from burnish.registry.records import FormatRecord, LossRecord, ModelRecord, Record, RewardRecord, SourceRecord
+from burnish.config.fields import (
+    AboveZero,
+    Count,
+    Many,
+    NamedOptions,
+    Names,
+    NotNegative,
+    OneOrMany,
+    Options,
+    Positive,
+    Section,
+    Share,
+)
+from burnish.registry.records import FormatRecord, LossRecord, ModelRecord, RewardRecord, SourceRecord
 
-Positive = Annotated[int, Field(gt=0)]
-Count = Annotated[int, Field(ge=0)]
-AboveZero = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Options = dict[str, Any]
-T = TypeVar("T")
-Many = Annotated[tuple[T, ...], Strict(False)]  # written as a list
-
-
-@dataclass(frozen=True)
-class Names:
-    """Marks a field whose values name records of this kind, or code. words: what else it may hold, a word with a meaning of its
-    own; with `open`, any other text (a path, a hub id)."""
-
-    kind: type[Record]
-    words: tuple[str, ...] = ()
-    open: bool = False
-
-
-class Section(BaseModel):
-    """A part of the config: immutable, strict, without unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, protected_namespaces=())
-
-
-def _as_list(value: Any) -> Any:
-    """One item stands for a list of it, null for none."""
-    if value is None:
-        return []
-    return [value] if isinstance(value, str | Mapping) else value
-
-
-def _as_named(value: Any) -> Any:
-    """In a list of {name: options}, `name` and {name: null} stand for {name: {}}."""
-    if not isinstance(value, list | tuple):
-        return value
-    items: list[Any] = []
-    for item in value:
-        if isinstance(item, str):
-            item = {item: {}}
-        if isinstance(item, Mapping):
-            if len(item) != 1:
-                raise ValueError(f"each item is one name with its options, such as {{dpo: {{beta: 0.1}}}}, found {dict(item)}")
-            item = {name: {} if options is None else options for name, options in item.items()}
-        items.append(item)
-    return items
-
-
-Named = Annotated[Many[dict[str, Options]], BeforeValidator(_as_named)]
+ENTRY_WORDS = ("on", "targets", "source", "weight", "weights", "reduction", "name")
+"""What every entry of an objective may hold beside the fields of its loss; no loss has a field of such a name."""
 
 
 class LoraSection(Section):
     """A fresh LoRA adapter."""
 
     r: Positive = 16
+    """Rank."""
     alpha: AboveZero = 32.0
+    """The adapter's output is scaled by alpha / r."""
     dropout: Share = 0.0
+    """Above 0 the packed layout is used: a shared prefix would share its dropout."""
     targets: str | Many[str] = "all-linear"
+    """Modules that get an adapter: `all-linear`, a regular expression, or names."""
     modules_to_save: Many[str] = ()
+    """Modules that are trained in full beside the adapter."""
 
 
 class AdapterSection(Section):
-    """One adapter: made fresh (`lora`) or continued from a folder or hub id (`path`)."""
+    """One adapter: a fresh one (`lora`), or one that is continued (`path`)."""
 
     name: str = "default"
     lora: LoraSection | None = None
     path: str | None = None
+    """Folder or hub id of a saved adapter."""
     trainable: bool = True
 
     @model_validator(mode="after")
@@ -94,17 +63,24 @@ class AdapterSection(Section):
 
 
 class ModelSection(Section):
-    """The policy: what is trained. name: a folder, hub id or registered model. adapter: one or a list, in the order they are
-    put on; the last is the active one. chat_template: name of a template for a model that has none."""
+    """The policy: what is trained."""
 
     name: Annotated[str | None, Names(ModelRecord, open=True)] = None
+    """A folder, a hub id, or a registered model."""
     revision: str | None = None
+    """Of the hub: a branch, tag or commit."""
     dtype: Literal["float32", "bfloat16", "float16", "float64"] = "float32"
+    """Of the weights that are loaded."""
     quantize: Literal["4bit", "8bit"] | None = None
+    """Load the weights quantised (bitsandbytes); an adapter is trained on them."""
     trust_remote_code: bool = False
+    """Run Python code that comes with the model."""
     chat_template: str | None = None
-    adapter: Annotated[Many[AdapterSection], BeforeValidator(_as_list)] = ()
+    """A named template (chatml, llama3, mistral, alpaca, ...) for a model that has none."""
+    adapter: Annotated[Many[AdapterSection], OneOrMany()] = ()
+    """One adapter or a list, in the order they are put on; the last is the active one. None: all weights are trained."""
     layout: Literal["auto", "tree", "packed", "padded"] = "auto"
+    """How sequences share a forward pass; `auto` is `tree` where the model passes the check at load."""
 
     @model_validator(mode="after")
     def _consistent(self) -> ModelSection:
@@ -116,103 +92,149 @@ class ModelSection(Section):
         return self
 
 
-class ReferenceSection(Section):
-    """The frozen model that losses compare with. model: `auto` (the policy before training: its adapter switched off, or a
-    copy), `none`, or a folder, hub id or registered model. cache: keep its log-probabilities on disk, by content."""
+def _none(value: object) -> object:
+    return "none" if value is None else value
 
-    model: Annotated[str, BeforeValidator(lambda value: "none" if value is None else value)] = "auto"
+
+class ReferenceSection(Section):
+    """The frozen model that losses compare the policy with."""
+
+    model: Annotated[str, BeforeValidator(_none), Names(ModelRecord, words=("auto", "none"), open=True)] = "auto"
+    """`auto` (the policy before training: its adapter switched off, or a copy), `none`, or a folder, hub id or registered
+    model."""
     cache: bool = True
+    """Keep its log-probabilities on disk, by content; shared by runs."""
 
 
 class TeacherSection(Section):
     """The model that is distilled from."""
 
     model: Annotated[str | None, Names(ModelRecord, open=True)] = None
+    """A folder, a hub id, or a registered model."""
 
 
 class SourceSection(Section):
-    """Where rows come from. source: a file, folder, hub id, registered source or code. columns: what a format expects -> what
-    the rows call it. weight: share of the batch. holdout: a fraction of the rows, or a source of its own, kept for evaluation.
-    delimiter: between texts or CSV fields. bad_rows: what becomes of rows of another format; dropped ones are counted.
-    shuffle_buffer: rows that a streaming source draws from."""
+    """Where rows come from."""
 
     source: Annotated[str, Names(SourceRecord, open=True)]
-    options: Options = {}
+    """A file, folder, hub id, registered source, or code."""
+    options: Options = Field(default_factory=dict)
+    """Options of a registered source, or of the hub's loader."""
     split: str = "train"
     format: Annotated[str, Names(FormatRecord, words=("auto",))] = "auto"
-    columns: dict[str, str] = {}
+    """How rows become examples; `auto` finds out from many rows."""
+    columns: dict[str, str] = Field(default_factory=dict)
+    """What the format expects -> what the rows call it."""
     weight: AboveZero = 1.0
+    """Share of every batch, relative to the other sources."""
     streaming: bool = False
+    """Read while training, instead of before."""
     limit: Positive | None = None
+    """Rows to read at most."""
     holdout: Share | str | None = None
+    """Rows for evaluation: a fraction of these rows, or another file, folder or hub id."""
     delimiter: str | None = None
+    """Between texts of a text file, or fields of a CSV file."""
     bad_rows: Literal["error", "drop"] = "error"
+    """What becomes of rows of another format; dropped ones are counted."""
     shuffle_buffer: Positive = 1024
+    """Rows that a streaming source draws from."""
 
 
 class RenderSection(Section):
-    """From examples to token ids. max_length: tokens of a sequence; overlength: what becomes of longer ones."""
+    """From examples to token ids."""
 
     max_length: Positive = 1024
+    """Tokens of a sequence at most."""
     overlength: Literal["drop", "truncate", "error"] = "drop"
+    """What becomes of longer ones; dropped ones are counted."""
     cache: bool = True
+    """Keep tokenised rows on disk, by content."""
 
 
 class TrainSection(Section):
-    """The loop. batch_size: units of a global batch, whatever the number of devices. steps: instead of epochs.
-    micro_batch_tokens: tokens forwarded at once. clip: largest gradient norm, null for none."""
+    """The loop."""
 
     batch_size: Positive = 16
+    """Units (rows, pairs) of a global batch, whatever the number of devices."""
     epochs: AboveZero = 1.0
     steps: Positive | None = None
+    """Optimiser steps, instead of epochs."""
     micro_batch_tokens: Literal["auto"] | Positive = "auto"
+    """Tokens that are forwarded at once."""
     precision: Literal["float32", "bf16", "pure_bf16", "fp16"] = "float32"
+    """bf16 and fp16 are autocast over float32 weights (fp16 with loss scaling); pure_bf16 trains bfloat16 weights."""
     gradient_checkpointing: bool = False
     clip: AboveZero | None = 1.0
+    """Largest norm of the gradient; null for no limit."""
     seed: Count = 0
 
 
 class OptimizerSection(Section):
-    """name: of torch.optim or of transformers' optimisers. options: its further arguments."""
+    """The optimiser."""
 
     name: str = "adamw"
+    """Of torch.optim, or of transformers' optimisers."""
     lr: NotNegative = 1e-5
     weight_decay: NotNegative = 0.0
-    options: Options = {}
+    options: Options = Field(default_factory=dict)
+    """Its further arguments."""
 
 
 class ScheduleSection(Section):
-    """name: of transformers' schedules. warmup: a fraction of the steps below 1, else a number of steps."""
+    """The learning rate over time."""
 
     name: str = "linear"
+    """Of transformers' schedules."""
     warmup: NotNegative = 0.0
-    options: Options = {}
+    """Below 1 a fraction of the steps, else a number of steps."""
+    options: Options = Field(default_factory=dict)
+    """Its further arguments."""
 
 
 class SamplingSection(Section):
-    """How completions are drawn. temperature 0 takes the most likely token; top_k 0 keeps all; stop: texts that end one."""
+    """How completions are drawn."""
 
     max_new_tokens: Positive = 64
     temperature: NotNegative = 0.0
+    """0 takes the most likely token."""
     top_k: Count = 0
+    """Draw from the k most likely tokens; 0 for all."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Draw from the most likely tokens whose probabilities reach p."""
     min_p: Share = 0.0
-    stop: Annotated[Many[str], BeforeValidator(_as_list)] = ()
+    """Draw from tokens at least this probable, relative to the most likely one."""
+    stop: Annotated[Many[str], OneOrMany()] = ()
+    """Texts that end a completion."""
+
+
+class RewardSection(Section):
+    """How a reward is used."""
+
+    weight: float = 1.0
+    """Its share in the sum of rewards."""
+    options: Options = Field(default_factory=dict)
+    """Its options."""
 
 
 class EvaluateSection(Section):
-    """Evaluation on held-out rows. every: steps between two; rewards: judged on generated completions; patience: evaluations
-    without a better `metric` before the run stops."""
+    """Evaluation on held-out rows."""
 
     every: Positive | None = None
+    """Steps between two evaluations."""
     at_start: bool = False
     at_end: bool = True
     batch_size: Positive | None = None
+    """Units at once; null for that of training."""
     limit: Positive | None = None
-    rewards: Annotated[Named, Names(RewardRecord)] = ()
+    """Held-out rows to use at most, of each source."""
+    rewards: Annotated[NamedOptions[RewardSection], Names(RewardRecord)] = ()
+    """Rewards of what the model writes for the held-out prompts."""
     sampling: SamplingSection = SamplingSection()
     patience: Positive | None = None
+    """Stop after so many evaluations without a better `metric`."""
     metric: str = "eval/loss"
+    """What `patience` and `checkpoint.best` compare."""
     greater_is_better: bool = False
 
     @model_validator(mode="after")
@@ -223,40 +245,49 @@ class EvaluateSection(Section):
 
 
 class CheckpointSection(Section):
-    """every: steps between two. keep: how many of the last to keep. best: keep the best one too, by `evaluate.metric`."""
+    """What is kept to continue from."""
 
     every: Positive | None = None
+    """Steps between two checkpoints."""
     keep: Positive = 2
+    """How many of the last are kept."""
     best: bool = False
+    """Keep the best one too, by `evaluate.metric`."""
 
 
 class GuardSection(Section):
-    """max_skipped: updates in a row that may be skipped because a number in them was not finite."""
+    """What happens to broken updates."""
 
     max_skipped: Count = 3
+    """Updates in a row that are skipped because a number in them was not finite; one more stops the run."""
 
 
 class PluginsSection(Section):
-    """disable: plugins that are not even imported."""
+    """Which plugins are used."""
 
-    disable: Annotated[Many[str], BeforeValidator(_as_list)] = ()
+    disable: Annotated[Many[str], OneOrMany()] = ()
+    """Plugins that are not even imported."""
 
 
 class Sections(Section):
-    """A whole run. objective: losses with their fields and the words that every entry may have; data: sources by name."""
+    """A whole run."""
 
     model: ModelSection = ModelSection()
     reference: ReferenceSection = ReferenceSection()
     teacher: TeacherSection = TeacherSection()
-    data: dict[str, SourceSection] = {}
+    data: dict[str, SourceSection] = Field(default_factory=dict)
+    """Sources of rows, by a name of your choice; losses read `main` unless they say another."""
     render: RenderSection = RenderSection()
-    objective: Annotated[Named, Names(LossRecord)] = ()
+    objective: Annotated[NamedOptions[Options], Names(LossRecord)] = ()
+    """What is minimised: losses with their fields, and the words that every entry may have."""
     train: TrainSection = TrainSection()
     optimizer: OptimizerSection = OptimizerSection()
     schedule: ScheduleSection = ScheduleSection()
     evaluate: EvaluateSection = EvaluateSection()
     checkpoint: CheckpointSection = CheckpointSection()
     guard: GuardSection = GuardSection()
-    track: Annotated[Many[Literal["tensorboard", "wandb", "trackio", "mlflow"]], BeforeValidator(_as_list)] = ()
+    track: Annotated[Many[Literal["tensorboard", "wandb", "trackio", "mlflow"]], OneOrMany()] = ()
+    """Trackers that get the metrics, beside metrics.jsonl."""
     output: str = "runs/run"
+    """Folder of the run; by default runs/ and the name of the config file. One that exists is refused."""
     plugins: PluginsSection = PluginsSection()

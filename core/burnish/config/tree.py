@@ -41,6 +41,8 @@ class Node:
                 return node, ""
             if path.startswith(f"{key}."):
                 return node.find(path[len(key) + 1 :])
+        if path.startswith("0.") and isinstance(self.value, dict):  # one item that stands for a list of it
+            return self.find(path[2:])
         return self, path
 
     def get(self, path: str) -> Node | None:
@@ -62,9 +64,11 @@ class Node:
                 return Node(self._with(key, changed), self.origin)
         if isinstance(self.value, list):
             raise ConfigError(f"{within}{path}: '{within.rstrip('.')}' is a list of {len(self.value)}; its items count from 0")
+        key, _, rest = path.partition(".")
+        if rest and self.value == key:  # a name alone stands for {name: {}}
+            return Node({key: Node({}, self.origin).set(rest, new, f"{within}{key}.")}, self.origin)
         if not isinstance(self.value, dict) and self.value is not None:
             raise ConfigError(f"{within}{path}: '{within.rstrip('.')}' is {self.value!r}, which has no keys")
-        key, _, rest = path.partition(".")
         return Node({**(self.value or {}), key: Node({}, new.origin).set(rest, new) if rest else new}, self.origin)
 
     def _with(self, key: str, node: Node) -> Any:

@@ -28,8 +28,9 @@ DATA_KINDS = (
 )
 """The canonical kinds of example, one dataclass each in `burnish.data.examples`."""
 
-REDUCTIONS = ("token_mean", "sequence_mean", "sequence_token_mean", "pair_mean", "list_mean", "constant")
-"""How the unreduced terms of a loss become one number; `burnish.objective.reduce` has the formulas."""
+REDUCTIONS = ("token_mean", "sequence_mean", "sequence_token_mean", "pair_mean", "list_mean")
+"""How the unreduced terms of a loss become one number, unless the config says otherwise; formulas:
+`burnish.objective.reduce`."""
 
 TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 NAME = re.compile(r"[a-z][a-z0-9]*([_-][a-z0-9]+)*")

@@ -1,0 +1,146 @@
+"""The JSON Schema of a config with everything that is installed, so that editors complete names and options.
+
+In: the registry. Out: a JSON Schema (draft 2020-12). Imports the targets whose options it describes; one that cannot be
+imported is described by its error and takes any option.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
+
+from burnish.config.fields import Names
+from burnish.config.messages import sections_in
+from burnish.config.options import options_model
+from burnish.config.recipes import KEY
+from burnish.config.sections import RewardSection, Sections
+from burnish.errors import PluginError
+from burnish.registry import (
+    REDUCTIONS,
+    LossRecord,
+    RecipeRecord,
+    Record,
+    Registry,
+    RewardRecord,
+    SourceRecord,
+    WeightRecord,
+)
+
+Schema = dict[str, Any]
+ANYTHING: Schema = {"type": "object"}
+CODE: Schema = {"type": "string", "pattern": ":", "description": "Code: module:attribute or ./file.py:attribute."}
+TEXTS: Schema = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+
+
+class _Lenient(GenerateJsonSchema):
+    """Options of a type that JSON cannot express may be anything."""
+
+    def handle_invalid_for_json_schema(self, schema: core_schema.CoreSchema, error_info: str) -> JsonSchemaValue:
+        return {}
+
+
+def config_schema(registry: Registry) -> Schema:
+    """The schema of a whole config file."""
+    schema = Sections.model_json_schema(schema_generator=_Lenient)
+    definitions: Schema = schema.pop("$defs")
+    properties: Schema = schema.pop("properties")
+    for section, field, names in _marked(Sections):
+        known = properties if section is Sections else definitions[section.__name__]["properties"]
+        known[field] |= _named(names, registry)
+        known[field].pop("type", None)
+    definitions["SourceSection"]["allOf"] = [_source_options(record, registry) for record in registry.records(SourceRecord)]
+    recipe = {"description": "A name for a fragment of config; what this file says lies above it.", "default": None}
+    recipe |= _or_null(_choice(RecipeRecord, registry, lambda record: _options(record, registry)))
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **schema,
+        "title": "burnish run",
+        "properties": {KEY: recipe, **properties},
+        "$defs": definitions,
+    }
+
+
+def _marked(section: type[BaseModel]) -> Iterator[tuple[type[BaseModel], str, Names]]:
+    """Fields that name registered things, in a section and those in it."""
+    for name, info in section.model_fields.items():
+        yield from ((section, name, item) for item in info.metadata if isinstance(item, Names))
+    for below in sections_in(section).values():
+        yield from _marked(below)
+
+
+def _named(names: Names, registry: Registry) -> Schema:
+    """The schema of a field that names records of one kind."""
+    if names.kind is LossRecord:
+        words = _entry_words(registry)
+        return {"items": _choice(LossRecord, registry, lambda record: _widened(_options(record, registry), words))}
+    if names.kind is RewardRecord:
+        return {"items": _choice(RewardRecord, registry, lambda record: _reward(record, registry))}
+    known = [*names.words, *(record.name for record in registry.records(names.kind))]
+    return {"anyOf": [{"enum": known}, {"type": ["string", "null"]} if names.open else CODE]}
+
+
+def _choice(kind: type[Record], registry: Registry, options: Callable[[Record], Schema]) -> Schema:
+    """A name, code, or either with its options."""
+    records = registry.records(kind)
+    with_options = {
+        "type": "object",
+        "properties": {record.name: {"description": record.summary, **_or_null(options(record))} for record in records},
+        "patternProperties": {":": _or_null(ANYTHING)},
+        "additionalProperties": False,
+        "minProperties": 1,
+        "maxProperties": 1,
+    }
+    return {"anyOf": [{"enum": [record.name for record in records]}, CODE, with_options]}
+
+
+def _or_null(schema: Schema) -> Schema:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def _entry_words(registry: Registry) -> Schema:
+    """What an entry of the objective may hold beside its loss's fields."""
+    return {
+        "on": {**TEXTS, "description": "The role or roles of the sequences that it reads, such as chosen."},
+        "targets": {"type": "string", "description": "Which tokens are targets: completion, all, assistant, last, steps."},
+        "source": {"type": "string", "description": "The data source that it reads."},
+        "weight": {"type": "number", "description": "Its share in the sum of losses."},
+        "weights": {"type": "array", "items": _choice(WeightRecord, registry, lambda record: _options(record, registry))},
+        "reduction": {"anyOf": [{"enum": list(REDUCTIONS)}, {"type": "string", "pattern": r"^constant\(.*\)$"}]},
+        "name": {"type": "string", "description": "What its metrics are called."},
+    }
+
+
+def _widened(options: Schema, words: Schema) -> Schema:
+    """Options of a loss with the words of an entry beside them."""
+    return {**options, "properties": {**options.get("properties", {}), **words}}
+
+
+def _reward(record: Record, registry: Registry) -> Schema:
+    section = RewardSection.model_json_schema()
+    return {**section, "properties": {**section["properties"], "options": _options(record, registry)}}
+
+
+def _source_options(record: Record, registry: Registry) -> Schema:
+    """A registered source's options, required of configs that name it."""
+    named = {"properties": {"source": {"const": record.name}}, "required": ["source"]}
+    return {"if": named, "then": {"properties": {"options": _options(record, registry)}}}
+
+
+def _options(record: Record, registry: Registry) -> Schema:
+    """The options of a target: an object with nothing else in it."""
+    try:
+        target = registry.resolve(record)
+    except PluginError as error:
+        return {**ANYTHING, "description": str(error)}
+    if not inspect.isclass(target) and not inspect.isfunction(target):
+        return ANYTHING
+    if isinstance(record, RewardRecord) and not inspect.isclass(target):
+        return ANYTHING  # its parameters are completions and columns, some of them options
+    schema = options_model(target).model_json_schema(schema_generator=_Lenient)
+    schema["description"] = (inspect.getdoc(target) or record.summary).split("\n\n")[0]
+    return schema
