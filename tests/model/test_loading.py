@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,9 @@ from peft import PromptTuningConfig, get_peft_model
 from burnish.config.sections import ModelSection
 from burnish.errors import ModelError
 from burnish.model import loading
-from burnish.model.adapters import has_adapter
+from burnish.model.adapters import add_lora, has_adapter
 from burnish.model.dropout import dropouts
-from burnish.model.loading import load_frozen, load_policy, load_tokenizer
+from burnish.model.loading import load_frozen, load_policy, load_shapes, load_tokenizer
 from burnish.registry.discovery import PluginInfo
 from burnish.registry.lookup import Registry
 from burnish.registry.records import ModelRecord
@@ -172,3 +173,18 @@ def test_few_bits_train_an_adapter(tmp_path: Path, bits: str) -> None:
     logits = model(input_ids=torch.tensor([[1, 2, 3]])).logits
     torch.autograd.backward(logits.sum())
     assert all(parameter.grad is not None for parameter in model.parameters() if parameter.requires_grad)
+
+
+def test_shapes_are_the_models_without_its_weights(folder: Path, tmp_path: Path) -> None:
+    lora = {"lora": {"r": 2}}
+    add_lora(tiny_model("llama_untied"), r=3).save_pretrained(tmp_path / "adapter")
+    for adapters in ([], [lora], [{"path": str(tmp_path / "adapter")}, {"name": "b", "lora": {"r": 2}}]):
+        described = section(folder, adapter=adapters)
+        weightless = tmp_path / "weightless"
+        shutil.copytree(folder, weightless, ignore=shutil.ignore_patterns("*.safetensors"), dirs_exist_ok=True)
+        tokenizer = tiny_tokenizer()
+        tokenizer.add_tokens(["<new>"])
+        expected = load_policy(described, EMPTY, tokenizer).named_parameters()
+        shapes = load_shapes(section(weightless, adapter=adapters), EMPTY, tokenizer).named_parameters()
+        found = [(name, tuple(one.shape), one.dtype, one.requires_grad, one.device.type) for name, one in shapes]
+        assert found == [(name, tuple(one.shape), one.dtype, one.requires_grad, "meta") for name, one in expected]

@@ -42,24 +42,12 @@ def add_lora(
         modules_to_save=modules_to_save,
         task_type="SEQ_CLS" if is_classifier else "CAUSAL_LM",
     )
-    try:
-        if not isinstance(model, PeftModel):
-            return get_peft_model(model, config, adapter_name=name)
-        model.add_adapter(name, config)
-    except ValueError as error:
-        raise ModelError(f"the adapter cannot be put on {type(model).__name__}: {error}") from error
-    model.set_adapter(name)
-    return model
+    return _put_on(model, config, name)
 
 
 def load_adapter(model: nn.Module, path: str, name: str = NAME, trainable: bool = True) -> PeftModel:
     """The adapter saved at `path`, put on `model` (beside those that it has) and made the active one."""
-    try:
-        config = PeftConfig.from_pretrained(path)
-    except (OSError, ValueError) as error:
-        raise ModelError(f"no adapter at '{path}': {error}") from error
-    if config.is_prompt_learning:
-        raise ModelError(f"the adapter at '{path}' is {config.peft_type.value}; burnish trains LoRA, not virtual tokens")
+    _config_at(path)
     folder = Path(path)
     if folder.is_dir() and not (folder / "adapter_model.safetensors").is_file():
         raise ModelError(f"the adapter at '{path}' has no adapter_model.safetensors; pickled weights are not loaded")
@@ -67,6 +55,34 @@ def load_adapter(model: nn.Module, path: str, name: str = NAME, trainable: bool 
         return PeftModel.from_pretrained(model, path, adapter_name=name, is_trainable=trainable)
     model.load_adapter(path, adapter_name=name, is_trainable=trainable)
     model.set_adapter(name, inference_mode=not trainable)
+    return model
+
+
+def adapter_shapes(model: nn.Module, path: str, name: str = NAME, trainable: bool = True) -> PeftModel:
+    """The adapter saved at `path` as `load_adapter` gives it, without reading its weights."""
+    config = _config_at(path)
+    config.inference_mode = not trainable
+    return _put_on(model, config, name)
+
+
+def _config_at(path: str) -> PeftConfig:
+    try:
+        config = PeftConfig.from_pretrained(path)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"no adapter at '{path}': {error}") from error
+    if config.is_prompt_learning:
+        raise ModelError(f"the adapter at '{path}' is {config.peft_type.value}; burnish trains LoRA, not virtual tokens")
+    return config
+
+
+def _put_on(model: nn.Module, config: PeftConfig, name: str) -> PeftModel:
+    try:
+        if not isinstance(model, PeftModel):
+            return get_peft_model(model, config, adapter_name=name)
+        model.add_adapter(name, config)
+    except ValueError as error:
+        raise ModelError(f"the adapter cannot be put on {type(model).__name__}: {error}") from error
+    model.set_adapter(name, inference_mode=config.inference_mode)
     return model
 
 

@@ -42,18 +42,29 @@ def check_layout(model: nn.Module, wanted: Kind | Literal["auto"] = "auto") -> L
 
     Leaves the model in the mode it was in; make a `Scorer` of the reported kind afterwards.
     """
+    foreseen = foreseen_layout(model, wanted)
     with _evaluating(model):
         _check_logits(model)
-        if wanted == "padded":
-            return LayoutReport("padded")
-        dropout = next(dropouts(model), None)
-        kind: Kind = "packed" if wanted == "packed" or dropout else "tree"
-        if refusal := _refusal(model) or _difference(model, kind):
-            return LayoutReport("padded", f"sequences are padded, not laid out as a {kind}: {refusal}")
+        difference = None if foreseen.kind == "padded" else _difference(model, foreseen.kind)
+    return foreseen if difference is None else _padded(foreseen.kind, difference)
+
+
+def foreseen_layout(model: nn.Module, wanted: Kind | Literal["auto"] = "auto") -> LayoutReport:
+    """What `check_layout` reports unless its computations say otherwise; looks at no weights, so the model may lack them."""
+    if wanted == "padded":
+        return LayoutReport("padded")
+    dropout = next(dropouts(model), None)
+    kind: Kind = "packed" if wanted == "packed" or dropout else "tree"
+    if refusal := _refusal(model):
+        return _padded(kind, refusal)
     if dropout and wanted == "tree":
         what = f"'{dropout.name}' drops out with probability {dropout.probability}, anew for every sequence"
         return LayoutReport("packed", f"sequences are packed, not laid out as a tree: {what}")
     return LayoutReport(kind)
+
+
+def _padded(instead_of: Kind, reason: str) -> LayoutReport:
+    return LayoutReport("padded", f"sequences are padded, not laid out as a {instead_of}: {reason}")
 
 
 def _refusal(model: nn.Module) -> str | None:

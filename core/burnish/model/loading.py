@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -23,7 +24,7 @@ from transformers import (
 from burnish.config.sections import AdapterSection, ModelSection
 from burnish.data.templates import apply_template
 from burnish.errors import ModelError, did_you_mean
-from burnish.model.adapters import add_lora, grow_embeddings, load_adapter
+from burnish.model.adapters import adapter_shapes, add_lora, grow_embeddings, load_adapter
 from burnish.model.dropout import switch_off
 from burnish.registry.lookup import Registry
 from burnish.registry.records import ModelRecord
@@ -72,6 +73,29 @@ def load_policy(
     for adapter in section.adapter:
         model = _put_on(model, adapter)
     return model
+
+
+def load_shapes(section: ModelSection, registry: Registry, tokenizer: PreTrainedTokenizerBase) -> nn.Module:
+    """The model to train without its weights, on the device `meta`; reads no weights file."""
+    name = _named(section)
+    try:
+        config = AutoConfig.from_pretrained(
+            find_model(name, registry, weights=False), revision=section.revision, trust_remote_code=section.trust_remote_code
+        )
+    except (OSError, ValueError) as error:
+        raise _not_loaded("config", name, registry, error) from error
+    with torch.device("meta"):
+        model: Any = AutoModelForCausalLM.from_config(
+            config, dtype=getattr(torch, section.dtype), trust_remote_code=section.trust_remote_code
+        )
+        switch_off(model)
+        grow_embeddings(model, len(tokenizer))
+        for adapter in section.adapter:
+            if adapter.path is None:
+                model = _put_on(model, adapter)
+            else:
+                model = adapter_shapes(model, adapter.path, adapter.name, adapter.trainable)
+    return model  # type: ignore[no-any-return]
 
 
 def load_frozen(

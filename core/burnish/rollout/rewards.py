@@ -38,7 +38,8 @@ def load_reward(name: str, registry: Registry, weight: float = 1.0, options: Map
     given, short = dict(options or {}), name.rpartition(":")[2]
     try:
         if inspect.isclass(target):
-            return Reward(short, target(**given), weight)
+            made: Any = target(**given)
+            return Reward(short, made, weight)
         inspect.signature(target).bind_partial(**given)
     except (TypeError, ValueError) as error:
         raise RewardError(f"the reward '{name}' does not take the options {given}: {error}") from error
