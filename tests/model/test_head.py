@@ -59,6 +59,18 @@ def test_only_three_signals_have_no_gradient() -> None:
     assert [value.requires_grad for value in values] == [True, True, False, False, False]
 
 
+def test_gradients_of_logp_and_entropy_are_right() -> None:
+    # Both bring analytic gradients; a numeric derivative knows nothing of them. The soft cap and temperature come before.
+    torch.manual_seed(0)
+    hidden, targets = torch.randn(5, 7, dtype=torch.float64, requires_grad=True), torch.randint(7, (5,))
+    signals = (logp(), entropy(temperature=0.5), logp(temperature=2.0))
+
+    def read_all(hidden: Tensor) -> tuple[Tensor, ...]:
+        return tuple(read_vocabulary(nn.Identity(), LogitScale(softcap=3.0), hidden, targets, signals, 2))
+
+    assert torch.autograd.gradcheck(read_all, hidden)
+
+
 def spread(logits: Tensor, targets: Tensor) -> Tensor:
     return logits.max(-1).values - logits.min(-1).values
 

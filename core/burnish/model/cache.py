@@ -63,8 +63,8 @@ class LogpCache:
         return found
 
     def put(self, namespace: str, logps: Mapping[str, Numbers]) -> None:
-        """Store, over what was there before under the same keys. Only float32: float64, asked for where every digit counts, must
-        not come back rounded."""
+        """Store, over what was there before under the same keys. Only float32: float64, asked for where every digit counts,
+        must not come back rounded."""
         single = {key: values for key, values in logps.items() if values.dtype == np.float32}
         rows = [(namespace, key, values.tobytes(), time.time()) for key, values in single.items()]
 

@@ -57,7 +57,7 @@ def foreseen_layout(model: nn.Module, wanted: Kind | Literal["auto"] = "auto") -
     kind: Kind = "packed" if wanted == "packed" or dropout else "tree"
     if refusal := _refusal(model):
         return _padded(kind, refusal)
-    if dropout and wanted == "tree":
+    if dropout and wanted != "packed":
         what = f"'{dropout.name}' drops out with probability {dropout.probability}, anew for every sequence"
         return LayoutReport("packed", f"sequences are packed, not laid out as a tree: {what}")
     return LayoutReport(kind)

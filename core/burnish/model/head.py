@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -19,8 +19,11 @@ from torch.utils.checkpoint import checkpoint
 from burnish.errors import ModelError, did_you_mean
 from burnish.model.signals import Signal
 
-# Logits held at once: 64 MiB of float32 keeps a CPU's caches busy, 512 MiB a GPU's multiprocessors.
-CPU_TILE_ELEMENTS, GPU_TILE_ELEMENTS = 2**24, 2**27
+# Logits held at once: 128 MiB of float32 on a CPU, 512 MiB on a GPU. Every tile adds to the whole gradient of the head, so
+# smaller tiles, and fewer than MIN_ROWS in any case, are slower (a third at 2**22 elements, 85 rows, measured on 2 cores).
+CPU_TILE_ELEMENTS, GPU_TILE_ELEMENTS, MIN_ROWS = 2**25, 2**27, 128
+# exp of it is 0 in every precision; a logit of -inf (a forbidden token) would make 0 * -inf = NaN in an entropy.
+LOWEST = -1e4
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,29 +50,29 @@ class LogitScale:
 
 
 class Tile:
-    """Logits of a tile, divided by a temperature, and what several signals take from them, computed once."""
+    """Logits of a tile, divided by a temperature, and what several signals take from them, computed once.
 
-    def __init__(self, logits: Tensor, targets: Tensor) -> None:
-        self.logits, self.targets = logits, targets  # [n, V], [n]
+    known: [n] numbers of an earlier pass over the same tile; the recomputation in the backward pass reads them and so needs
+    nothing of the logits but the logits. Reductions are detached: logp and entropy bring gradients of their own.
+    """
 
-    @cached_property
-    def logsumexp(self) -> Tensor:
-        """[n], the logarithm of the normaliser."""
-        return self.logits.logsumexp(-1)
+    def __init__(self, logits: Tensor, targets: Tensor, known: dict[str, Tensor]) -> None:
+        self.logits, self.targets, self._known = logits, targets, known  # [n, V], [n]
 
     def logp(self) -> Tensor:
         """[n], nats."""
-        return self.logits.gather(-1, self.targets[:, None])[:, 0] - self.logsumexp
+        value: Tensor = _Logp.apply(self.logits, self.targets, self._once("logsumexp", self._logsumexp))  # type: ignore[no-untyped-call]
+        return value
 
     def entropy(self) -> Tensor:
         """[n], nats."""
-        p = (self.logits - self.logsumexp[:, None]).exp()
-        # A logit of -inf has probability 0 and adds nothing, but 0 * -inf would be NaN.
-        return self.logsumexp - (p * self.logits.masked_fill(p == 0, 0)).sum(-1)
+        logsumexp = self._once("logsumexp", self._logsumexp)
+        value: Tensor = _Entropy.apply(self.logits, logsumexp, self._once("entropy", self._entropy))  # type: ignore[no-untyped-call]
+        return value
 
     def top1(self) -> Tensor:
-        """[n], 1 where the target has the largest logit."""
-        return (self.logits.argmax(-1) == self.targets).to(self.logits)
+        """[n], 1 where no logit is above the target's."""
+        return (self.logits.gather(-1, self.targets[:, None]) == self._largest).to(self.logits)[:, 0]
 
     def mean_logit(self) -> Tensor:
         """[n]."""
@@ -77,7 +80,67 @@ class Tile:
 
     def sum_p2(self) -> Tensor:
         """[n], probability that two draws agree."""
-        return ((2 * self.logits).logsumexp(-1) - 2 * self.logsumexp).exp()
+        squares: Tensor = torch.linalg.vecdot(self._weights, self._weights)
+        return squares / self._total**2
+
+    @cached_property
+    def _largest(self) -> Tensor:
+        return self.logits.detach().amax(-1, keepdim=True)  # [n, 1]
+
+    @cached_property
+    def _shifted(self) -> Tensor:
+        return (self.logits.detach() - self._largest).clamp_min_(LOWEST)  # [n, V]
+
+    @cached_property
+    def _weights(self) -> Tensor:
+        return self._shifted.exp()  # [n, V], probabilities times `_total`
+
+    @cached_property
+    def _total(self) -> Tensor:
+        return self._weights.sum(-1)  # [n]
+
+    def _logsumexp(self) -> Tensor:
+        return self._largest[:, 0] + self._total.log()
+
+    def _entropy(self) -> Tensor:
+        mean: Tensor = torch.linalg.vecdot(self._weights, self._shifted) / self._total
+        return self._total.log() - mean
+
+    def _once(self, name: str, compute: Callable[[], Tensor]) -> Tensor:
+        if name not in self._known:
+            self._known[name] = compute()
+        return self._known[name]
+
+
+class _Logp(torch.autograd.Function):
+    """l_t - logsumexp l; d/dl_j = [j = t] - p_j. In place where autograd's own chain would write four more [n, V]."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, targets: Tensor, logsumexp: Tensor) -> Tensor:
+        ctx.save_for_backward(logits, targets, logsumexp)
+        return logits.gather(-1, targets[:, None])[:, 0] - logsumexp
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        (logits, targets, logsumexp), [grad] = ctx.saved_tensors, grads
+        d_logits = (logits - logsumexp[:, None]).exp_().mul_(-grad[:, None])
+        return d_logits.scatter_add_(-1, targets[:, None], grad[:, None]), None, None
+
+
+class _Entropy(torch.autograd.Function):
+    """-sum p log p; d/dl_j = -p_j (log p_j + entropy)."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, logsumexp: Tensor, entropy: Tensor) -> Tensor:
+        ctx.save_for_backward(logits, logsumexp, entropy)
+        return entropy.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        (logits, logsumexp, entropy), [grad] = ctx.saved_tensors, grads
+        logp = (logits - logsumexp[:, None]).clamp_min_(LOWEST)
+        p = logp.exp()
+        return p.mul_(logp.add_(entropy[:, None]).mul_(-grad[:, None])), None, None
 
 
 VOCABULARY: dict[str, Callable[[Tile], Tensor]] = {
@@ -99,7 +162,7 @@ def wide(logits: Tensor) -> Tensor:
 def tile_rows(num_outputs: int, device: torch.device) -> int:
     """Scored positions per tile for a head of `num_outputs`."""
     elements = CPU_TILE_ELEMENTS if device.type == "cpu" else GPU_TILE_ELEMENTS
-    return max(elements // num_outputs, 16)
+    return max(elements // num_outputs, MIN_ROWS)
 
 
 def read_vocabulary(
@@ -113,13 +176,26 @@ def read_vocabulary(
         if signal.tile is None and signal.name not in VOCABULARY:
             raise ModelError(f"no signal named '{signal.name}' in a vocabulary. {did_you_mean(signal.name, VOCABULARY)}")
 
-    def one(hidden: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
-        logits: Tensor = head(hidden)
-        logits = scale(wide(logits))
-        tiles = {signal.temperature: Tile(logits / signal.temperature, targets) for signal in signals}
-        return tuple(_read(signal, tiles[signal.temperature]) for signal in signals)
+    # With gradients first: when a checkpoint recomputes the tile, it stops at the last tensor that the backward pass needs.
+    order = sorted(signals, key=lambda signal: signal.name in WITHOUT_GRADIENT)
 
-    return _tiled(one, hidden, targets, rows)
+    def one(hidden: Tensor, targets: Tensor, known: dict[float, dict[str, Tensor]]) -> tuple[Tensor, ...]:
+        raw: Tensor = head(hidden)
+        logits = scale(wide(raw))
+        tiles = {
+            signal.temperature: Tile(
+                logits if signal.temperature == 1 else logits / signal.temperature,
+                targets,
+                known.setdefault(signal.temperature, {}),
+            )
+            for signal in signals
+        }
+        values = {signal: _read(signal, tiles[signal.temperature]) for signal in order}
+        return tuple(values[signal] for signal in signals)
+
+    run = partial(checkpoint, one, use_reentrant=False) if torch.is_grad_enabled() else one
+    columns = [run(*piece, {}) for piece in zip(torch.split(hidden, rows), torch.split(targets, rows), strict=True)]
+    return [torch.cat(values) for values in zip(*columns, strict=True)]
 
 
 def read_outputs(head: nn.Module, hidden: Tensor, signals: tuple[Signal, ...]) -> list[Tensor]:
@@ -146,15 +222,5 @@ def _read(signal: Signal, tile: Tile) -> Tensor:
         return signal.tile(tile.logits, tile.targets)
     if signal.name in WITHOUT_GRADIENT:
         with torch.no_grad():
-            return VOCABULARY[signal.name](Tile(tile.logits, tile.targets))
+            return VOCABULARY[signal.name](tile)
     return VOCABULARY[signal.name](tile)
-
-
-def _tiled(one: Callable[[Tensor, Tensor], tuple[Tensor, ...]], hidden: Tensor, targets: Tensor, rows: int) -> list[Tensor]:
-    """`one` over tiles of `rows`, put end to end."""
-    pieces = zip(torch.split(hidden, rows), torch.split(targets, rows), strict=True)
-    if torch.is_grad_enabled():
-        tiles = [checkpoint(one, *piece, use_reentrant=False) for piece in pieces]
-    else:
-        tiles = [one(*piece) for piece in pieces]
-    return [torch.cat(columns) for columns in zip(*tiles, strict=True)]
