@@ -6,15 +6,12 @@ that a later release with other defaults changes no run. Code that the config na
 
 from __future__ import annotations
 
-import inspect
-from typing import Any
-
 from burnish.config.custom import NamedValue, named_values
 from burnish.config.load import Config
-from burnish.config.options import check_options, defaults
+from burnish.config.options import check_options, defaults, takes_options
 from burnish.config.sections import ENTRY_WORDS
 from burnish.errors import ConfigError
-from burnish.registry import LossRecord, Record, Registry, RewardRecord, is_custom
+from burnish.registry import LossRecord, Record, Registry, is_custom
 
 
 def with_plugin_options(config: Config, registry: Registry) -> Config:
@@ -22,7 +19,7 @@ def with_plugin_options(config: Config, registry: Registry) -> Config:
     filled, wrong = config, []
     for named in named_values(config):
         record = _record(named, registry)
-        if record is None or not _takes_options(record, target := registry.resolve(record)):
+        if record is None or not takes_options(record, target := registry.resolve(record)):
             continue
         given = named.options or {}
         try:
@@ -43,8 +40,3 @@ def _record(named: NamedValue, registry: Registry) -> Record | None:
     if named.options is None or is_custom(named.value):
         return None
     return next((record for record in registry.records(named.names.kind) if record.name == named.value), None)
-
-
-def _takes_options(record: Record, target: Any) -> bool:
-    """A reward that is a function is called with completions; its runner knows which of its parameters are options."""
-    return inspect.isclass(target) or (inspect.isfunction(target) and not isinstance(record, RewardRecord))

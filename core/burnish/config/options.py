@@ -6,15 +6,27 @@ key.
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic_core import to_jsonable_python
 
 from burnish.config.messages import explain
 from burnish.errors import ConfigError
+from burnish.registry.records import Record, RewardRecord
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+
+def takes_options(record: Record, target: Any) -> bool:
+    """Whether the parameters of a record's target are its options. A reward that is a function is called with completions; its
+    runner knows which of its parameters are options."""
+    return inspect.isclass(target) or (inspect.isfunction(target) and not isinstance(record, RewardRecord))
 
 
 def options_model(target: Callable[..., Any]) -> type[BaseModel]:
@@ -67,8 +79,17 @@ def construct(target: Callable[..., Any], options: Mapping[str, Any], where: str
 
 
 def defaults(target: Callable[..., Any]) -> dict[str, Any]:
-    """The options that `target` would take unasked, where they are plain data."""
-    return {parameter.name: parameter.default for parameter in _parameters(target) if _is_plain(parameter.default)}
+    """The options that `target` would take unasked, as a config would write them."""
+    unasked = {parameter.name: parameter.default for parameter in _parameters(target)}
+    if dataclasses.is_dataclass(target):
+        made = {field.name: field.default_factory for field in dataclasses.fields(target)}
+        unasked |= {name: make() for name, make in made.items() if make is not dataclasses.MISSING}
+    plain = {name: dataclasses.asdict(value) if _is_instance(value) else value for name, value in unasked.items()}
+    return {name: to_jsonable_python(value) for name, value in plain.items() if _is_plain(value)}
+
+
+def _is_instance(value: object) -> TypeGuard[DataclassInstance]:
+    return dataclasses.is_dataclass(value) and not isinstance(value, type)
 
 
 def _parameters(target: Callable[..., Any]) -> list[inspect.Parameter]:

@@ -16,7 +16,7 @@ from pydantic_core import core_schema
 
 from burnish.config.fields import Names
 from burnish.config.messages import sections_in
-from burnish.config.options import options_model
+from burnish.config.options import options_model, takes_options
 from burnish.config.recipes import KEY
 from burnish.config.sections import RewardSection, Sections
 from burnish.errors import PluginError
@@ -137,10 +137,8 @@ def _options(record: Record, registry: Registry) -> Schema:
         target = registry.resolve(record)
     except PluginError as error:
         return {**ANYTHING, "description": str(error)}
-    if not inspect.isclass(target) and not inspect.isfunction(target):
+    if not takes_options(record, target):
         return ANYTHING
-    if isinstance(record, RewardRecord) and not inspect.isclass(target):
-        return ANYTHING  # its parameters are completions and columns, some of them options
     schema = options_model(target).model_json_schema(schema_generator=_Lenient)
     schema["description"] = (inspect.getdoc(target) or record.summary).split("\n\n")[0]
     return schema

@@ -1,0 +1,111 @@
+"""`burnish plugins`: what is installed, what each provides, and whether it works."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from burnish.errors import PluginError, did_you_mean
+from burnish.registry import PluginInfo, Record, Registry, is_custom, load
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+app = typer.Typer(help="Show and check the installed plugins.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_plugins() -> None:
+    """One line for every plugin: name, distribution, what it provides, or why it failed."""
+    rows = [(plugin.name, plugin.provider, _provides(plugin)) for plugin in load().plugins]
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    for name, provider, provides in rows:
+        typer.echo(f"{name:<{widths[0]}}  {provider:<{widths[1]}}  {provides}")
+
+
+@app.command()
+def show(name: Annotated[str, typer.Argument(help="a plugin, or something that one provides")]) -> None:
+    """Everything about one plugin, or about what has this name: options, sources, or the error with its traceback."""
+    registry = load()
+    found = [plugin for plugin in registry.plugins if name == plugin.name or name in (record.name for record in plugin.records)]
+    if not found:
+        known = {record.name for plugin in registry.plugins for record in plugin.records} | {p.name for p in registry.plugins}
+        raise PluginError(f"no plugin and nothing of a plugin is named '{name}'. {did_you_mean(name, known)}")
+    for plugin in found:
+        typer.secho(f"{plugin.name}: {plugin.provider} ({plugin.module}, {plugin.hash})", bold=True)
+        if plugin.error:
+            typer.secho(plugin.trace or plugin.error, fg=typer.colors.RED)
+        for record in plugin.records:
+            if name in (plugin.name, record.name):
+                typer.echo("\n".join(_described(registry, record)))
+        for hook in plugin.observes:
+            typer.echo(f"  observes {hook}")
+
+
+@app.command()
+def check(
+    config: Annotated[Path | None, typer.Argument(help="a config whose own code is imported and checked as well")] = None,
+) -> None:
+    """Import everything that plugins provide, and the code that a config names; exit code 1 when something is wrong."""
+    from burnish.registry.inspection import problems
+
+    registry = load(run_code=True)
+    wrong = list(problems(registry))
+    if config is not None:
+        wrong += _custom_problems(config, registry)
+    for problem in wrong:
+        typer.secho(problem, fg=typer.colors.RED, err=True)
+    if wrong:
+        raise typer.Exit(1)
+    num_records = sum(len(plugin.records) for plugin in registry.plugins)
+    typer.echo(f"{len(registry.plugins)} plugins with {num_records} records: everything imports")
+
+
+def _provides(plugin: PluginInfo) -> str:
+    if plugin.error:
+        return f"FAILED {plugin.error}"
+    kinds = Counter(record.word for record in plugin.records)
+    parts = [
+        f"{num} {word}s" if num > 3 else f"{word} {', '.join(record.name for record in plugin.records if record.word == word)}"
+        for word, num in kinds.items()
+    ]
+    return "; ".join([*parts, *plugin.observes])
+
+
+def _described(registry: Registry, record: Record) -> Iterator[str]:
+    """A record and the options of its target."""
+    from burnish.config.messages import known_keys
+    from burnish.config.options import defaults, options_model, takes_options
+
+    yield f"  {record.word} {record.name}: {record.summary}"
+    for field, value in vars(record).items():
+        if field not in ("name", "summary", "api") and value:
+            yield f"    {field}: {value}"
+    try:
+        target = registry.resolve(record)
+    except PluginError as error:
+        yield f"    {error}"
+        return
+    if takes_options(record, target):
+        unasked = defaults(target)
+        for option in known_keys(options_model(target)):
+            yield f"    option {option}: {json.dumps(unasked[option]) if option in unasked else 'required'}"
+
+
+def _custom_problems(config: Path, registry: Registry) -> list[str]:
+    from burnish.config import load_config
+    from burnish.config.custom import named_values
+    from burnish.registry.inspection import target_problems
+
+    found: list[str] = []
+    for named in named_values(load_config(config, registry=registry)):
+        if is_custom(named.value):
+            try:
+                found += target_problems(named.names.kind, registry.custom(named.value), f"{named.path}: '{named.value}'")
+            except PluginError as error:
+                found.append(f"{named.path}: {error}")
+    return found
