@@ -1,13 +1,14 @@
-"""What a run will forward and hold in memory, told before it starts: from tokenised data, shapes and settings.
+"""What a run will do and need, told before it starts: steps, tokens, memory, and why a feature is off.
 
-In: batches of units, a model without weights (device `meta`), the config's sections. Out: counts of tokens and bytes. Reads no
-weights file, and measures what it can: optimiser states by stepping a small parameter, tokens by planning real batches.
+In: a checked config and the registry. Out: a `Forecast`. Reads no weights file and runs no code that a config names; measures
+what it can: tokens by planning real batches, optimiser states by stepping a small parameter.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,93 +17,185 @@ from torch import nn
 from burnish.batch.layout import Kind
 from burnish.batch.plan import plan
 from burnish.batch.trie import num_unique_tokens
+from burnish.config import Config, custom_values
+from burnish.data.dataset import Cursor, TrainData, build_dataset
 from burnish.data.units import Sequence, Unit
-from burnish.engine.budget import activation_bytes
+from burnish.engine.budget import activation_bytes, choose_budget, free_bytes
 from burnish.engine.optim import build_optimizer
+from burnish.model.check import LayoutReport, foreseen_layout
 from burnish.model.head import tile_rows
+from burnish.model.loading import load_shapes, load_tokenizer
+from burnish.model.scorer import base_of
+from burnish.objective.compose import Objective
+from burnish.objective.entries import check_kinds
 
 if TYPE_CHECKING:
-    from burnish.config.sections import OptimizerSection, TrainSection
+    from burnish.config.sections import OptimizerSection
+    from burnish.registry import Registry
 
-PROBE = 4096
+MEASURED_STEPS = 32
+PROBE_SIDE = 64
 # Float32 logits of a tile, their softmax and their gradient.
 TILE_COPIES = 3
 
 
 @dataclass(frozen=True)
 class TokenCount:
-    """What one forward of some global batches costs, by layout.
+    """What one role forwards for some global batches, by layout.
 
-    padded: rectangles, pads included; packed: sequences end to end; tree: common prefixes once. micro_batches: forwards, in the
+    padded: rectangles, pads included; packed: sequences end to end; tree: common prefixes once. forwards: micro-batches in the
     layout that runs.
     """
 
-    batches: int = 0
-    sequences: int = 0
-    micro_batches: int = 0
-    padded: int = 0
-    packed: int = 0
-    tree: int = 0
+    batches: int
+    forwards: int
+    padded: int
+    packed: int
+    tree: int
 
-    def of(self, kind: Kind) -> int:
+    def of(self, layout: str) -> int:
         """Tokens in one layout."""
-        return {"padded": self.padded, "packed": self.packed, "tree": self.tree}[kind]
+        return {"padded": self.padded, "packed": self.packed, "tree": self.tree}[layout]
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What is known of a run. num_steps: None for a stream without `train.steps`; memory: part -> bytes; off: feature -> why;
+    roles: whose log-probabilities are needed, None when the objective names code, which is not run."""
+
+    data: TrainData
+    num_steps: int | None
+    layout: LayoutReport
+    budget: int
+    tokens: TokenCount
+    roles: frozenset[str] | None
+    memory: Mapping[str, int]
+    free: int
+    device: torch.device
+    off: Mapping[str, str]
+
+
+def forecast(config: Config, registry: Registry) -> Forecast:
+    """Everything but the training itself; raises what `train` would raise before loading weights."""
+    with config.located():
+        objective = None if custom_values(config) else Objective.parse(config.objective, registry)
+    tokenizer = load_tokenizer(config.model, registry)
+    data = build_dataset(config, tokenizer, registry)
+    if objective is not None:
+        with config.located():
+            check_kinds(objective.entries, data.kinds)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = load_shapes(config.model, registry, tokenizer)
+    if config.train.precision == "pure_bf16":
+        model.to(torch.bfloat16)
+    layout = foreseen_layout(model, config.model.layout)
+    train, shape = config.train, base_of(model).config
+    budget = train.micro_batch_tokens
+    if budget == "auto":
+        budget = choose_budget(model, shape, train.precision, train.gradient_checkpointing, device)
+    num_steps = train.steps or data.steps(train.epochs)
+    batches = (units for units, _ in islice(data.units(Cursor()), min(num_steps or MEASURED_STEPS, MEASURED_STEPS)))
+    roles = None if objective is None else frozenset[str](objective.roles)
+    frozen = [load_shapes(section, registry, tokenizer) for section in _frozen(config, roles)]
+    return Forecast(
+        data=data,
+        num_steps=num_steps,
+        layout=layout,
+        budget=budget,
+        tokens=count_tokens(batches, budget, layout.kind),
+        roles=roles,
+        memory=memory_parts(model, frozen, config, budget, device),
+        free=free_bytes(device),
+        device=device,
+        off=dict(_off(config, layout, roles, data)),
+    )
 
 
 def count_tokens(batches: Iterable[list[Unit]], budget: int, kind: Kind) -> TokenCount:
-    """Counts over `batches`, each planned as training plans it, with micro-batches of `budget` tokens; `kind` is what runs."""
-    total = [0] * 6
+    """Counts over `batches`, each planned as training plans it, in micro-batches of `budget` tokens; `kind` is what runs."""
+    total = [0] * 5
     for units in batches:
-        [micro] = plan(units, budget, kind)
-        [rectangles] = plan(units, budget, "padded")
-        [trees] = plan(units, budget, "tree")
-        sequences = sequences_of(units)
+        planned = {kind: plan(units, budget, kind)[0] for kind in ("padded", "packed", "tree")}
         counts = (
             1,
-            len(sequences),
-            len(micro),
-            sum(one.num_tokens for one in rectangles),
-            sum(map(len, sequences)),
-            sum(num_unique_tokens(sequences_of(one.units)) for one in trees),
+            len(planned[kind]),
+            sum(micro.num_tokens for micro in planned["padded"]),
+            sum(map(len, _sequences(units))),
+            sum(num_unique_tokens(_sequences(micro.units)) for micro in planned["tree"]),
         )
         total = [before + count for before, count in zip(total, counts, strict=True)]
     return TokenCount(*total)
 
 
-def sequences_of(units: Iterable[Unit]) -> list[Sequence]:
-    """All sequences of some units."""
+def _sequences(units: Iterable[Unit]) -> list[Sequence]:
     return [sequence for unit in units for sequence in unit.sequences]
 
 
 def memory_parts(
-    model: nn.Module, config: Any, train: TrainSection, optimizer: OptimizerSection, budget: int, *, copies: int = 0
+    model: nn.Module, frozen: Iterable[nn.Module], config: Config, budget: int, device: torch.device
 ) -> dict[str, int]:
-    """Bytes by part, at the peak of a step.
-
-    model: the policy, on `meta`; config: its transformers config; copies: frozen models of the same size beside it.
-    """
-    weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+    """Bytes by part at the peak of a step. model: the policy, on `meta`; frozen: the models beside it, likewise."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    text = base_of(model).config.get_text_config()
+    element_bytes = 4 if config.train.precision == "float32" else 2
     num_trained = sum(parameter.numel() for parameter in trained)
-    text = config.get_text_config()
-    element_bytes = 4 if train.precision == "float32" else 2
     parts = {
-        "weights": weights,
-        "frozen copies": copies * weights,
-        "gradients": sum(parameter.numel() * parameter.element_size() for parameter in trained),
-        "optimiser": int(num_trained * optimizer_bytes(optimizer, trained[0].dtype)) if trained else 0,
-        "activations": budget * activation_bytes(text, element_bytes, train.gradient_checkpointing),
-        "logits": TILE_COPIES * 4 * text.vocab_size * tile_rows(text.vocab_size, torch.device("cpu")),
+        "weights": _bytes(model.parameters()),
+        "frozen models": sum(_bytes(other.parameters()) for other in frozen),
+        "gradients": _bytes(trained),
+        "optimiser": int(num_trained * optimizer_bytes(config.optimizer, trained[0].dtype)) if trained else 0,
+        "activations": budget * activation_bytes(text, element_bytes, config.train.gradient_checkpointing),
+        "logits of a tile": TILE_COPIES * 4 * text.vocab_size * tile_rows(text.vocab_size, device),
     }
     return {name: size for name, size in parts.items() if size}
 
 
+def _bytes(tensors: Iterable[torch.Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
 def optimizer_bytes(section: OptimizerSection, dtype: torch.dtype) -> float:
     """Bytes of optimiser state per trained parameter, measured on one small matrix."""
-    side = int(PROBE**0.5)
-    parameter = nn.Parameter(torch.zeros(side, side, dtype=dtype))
+    parameter = nn.Parameter(torch.zeros(PROBE_SIDE, PROBE_SIDE, dtype=dtype))
     optimizer = build_optimizer(section, [("probe", parameter)])
     parameter.grad = torch.zeros_like(parameter)
     optimizer.step()
-    held = optimizer.state[parameter].values()
-    return sum(value.numel() * value.element_size() for value in held if isinstance(value, torch.Tensor)) / PROBE
+    return _bytes(value for value in optimizer.state[parameter].values() if isinstance(value, torch.Tensor)) / parameter.numel()
+
+
+def _frozen(config: Config, roles: frozenset[str] | None) -> Iterator[Any]:
+    """Sections of the models that stand beside the policy."""
+    names = {"reference": config.reference.model, "teacher": config.teacher.model}
+    for role, name in names.items():
+        if roles is None or role not in roles or name in (None, "none") or (name == "auto" and config.model.adapter):
+            continue
+        other = {} if name == "auto" else {"name": name, "revision": None}
+        yield config.model.model_copy(update={"adapter": (), **other})
+
+
+def _off(config: Config, layout: LayoutReport, roles: frozenset[str] | None, data: TrainData) -> Iterator[tuple[str, str]]:
+    """Features that this run will not use, each with the reason or with what would switch it on."""
+    if layout.kind != "tree":
+        yield "prefix sharing", layout.reason or f"model.layout is {config.model.layout}"
+    if roles is None:
+        yield "reference and teacher", "not known: the objective names code, which only `train` runs"
+    elif "reference" not in roles:
+        yield "reference", "no part of the objective compares with one"
+    elif not config.reference.cache:
+        yield "cache of reference log-probabilities", "reference.cache is false"
+    if not config.render.cache:
+        yield "cache of tokenised rows", "render.cache is false"
+    if not data.holdout:
+        yield "evaluation", "nothing is held out; set data.NAME.holdout"
+    elif not config.evaluate.rewards:
+        yield "rewards on held-out rows", "evaluate.rewards names none"
+    if config.checkpoint.every is None:
+        yield "checkpoints while training", "checkpoint.every is null; only the final model is written"
+    if config.evaluate.patience is None:
+        yield "early stopping", "evaluate.patience is null"
+    if not config.train.gradient_checkpointing:
+        yield "gradient checkpointing", "train.gradient_checkpointing is false"
+    if config.train.precision == "float32":
+        yield "mixed precision", "train.precision is float32"
+    if not config.track:
+        yield "trackers", "track is empty; metrics.jsonl is always written"

@@ -1,0 +1,86 @@
+"""`burnish plan`: what a run would do and need. Loads a tokenizer and the model's config, never weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from burnish.config import Config
+    from burnish.engine.forecast import Forecast
+
+app = typer.Typer()
+
+
+@app.command()
+def plan(
+    config: Annotated[Path, typer.Argument(help="the run's config (.yaml)")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="key.path=value, such as train.batch_size=8")] = None,
+) -> None:
+    """Print the resolved config, the data, steps, tokens, memory, and why a feature is off."""
+    from burnish import registry as plugins
+    from burnish.config import load_config
+    from burnish.config.show import to_yaml
+    from burnish.engine.forecast import forecast
+
+    registry = plugins.load()
+    loaded = load_config(config, overrides or [], registry)
+    found = forecast(loaded, registry)
+    sections = {
+        "config": to_yaml(loaded).rstrip().splitlines(),
+        "data": found.data.report.lines(),
+        "steps": steps(loaded, found),
+        "tokens": tokens(found),
+        "memory": memory(found),
+        "off": [f"{feature}: {why}" for feature, why in found.off.items()],
+    }
+    for title, lines in sections.items():
+        typer.secho(title, bold=True)
+        for line in lines:
+            typer.echo(f"  {line}")
+
+
+def steps(config: Config, found: Forecast) -> Iterator[str]:
+    """How many updates, and of what."""
+    length = found.data.steps_per_epoch
+    if found.num_steps is None:
+        yield "not known: a stream has no length; set train.steps"
+    elif length is None:
+        yield f"{found.num_steps} steps of {config.train.batch_size} units, from a stream"
+    else:
+        yield f"{found.num_steps} steps of {config.train.batch_size} units; an epoch has {length}"
+
+
+def tokens(found: Forecast) -> Iterator[str]:
+    """Tokens of a step in each layout, and how the one that runs is cut."""
+    count = found.tokens
+    if not count.batches:
+        yield "no batch to measure"
+        return
+    saved = {
+        "padded": "rectangles, pads counted",
+        "packed": f"{count.padded / count.packed:.2f} times fewer than padded",
+        "tree": f"{count.packed / count.tree:.2f} times fewer than packed: shared prefixes count once",
+    }
+    yield f"forwarded in a step, mean of the first {count.batches}:"
+    for kind, gain in saved.items():
+        yield f"  {kind:8}{count.of(kind) / count.batches:>10,.0f}   {gain}"
+    forwards = count.forwards / count.batches
+    yield f"this run: {found.layout.kind}, {forwards:.1f} micro-batches a step, each of at most {found.budget:,} tokens"
+    for role in sorted((found.roles or frozenset()) & {"reference", "teacher"}):
+        yield f"{role}: as many again, once for each row (then its log-probabilities are known)"
+
+
+def memory(found: Forecast) -> Iterator[str]:
+    """Bytes by part and in all, beside what is free."""
+    for name, size in {**found.memory, "together": sum(found.memory.values())}.items():
+        yield f"{name:18}{readable(size):>10}"
+    yield f"free on {found.device.type}: {readable(found.free)}"
+
+
+def readable(size: int) -> str:
+    """Bytes for people: 538 MB, 1.2 GB."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
