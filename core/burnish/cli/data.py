@@ -77,7 +77,7 @@ def lint(
         if isinstance(section.holdout, str):
             held_out = open_reader(name, held_out_section(section, section.holdout, reader.format), registry)
         report, findings = check(reader, renderer, held_out)
-        console.print(f"{name}: {report.rows} rows of format {report.format}, {report.kept} usable, {len(findings)} findings")
+        console.print(f"{name}: {report.rows} rows of format {report.format}, {report.kept} usable; findings: {len(findings)}")
         for finding in findings:
             style = "red" if finding.level == "error" else "yellow"
             console.print(f"  [{style}]{finding.level}[/] {finding.check}: ", end="")

@@ -104,7 +104,7 @@ class Mixture:
     def batches(self, start: Cursor) -> Iterator[tuple[list[Unit], Cursor]]:
         """Batches from `start` on, without end, each with the cursor after it."""
         draws = [share.start(start.sources.get(share.name, SourceCursor())) for share in self._shares]
-        epoch, step = start.epoch, start.step
+        epoch, step = min(source.cursor.passes for source in draws), start.step
         while True:
             units: list[Unit] = []
             while len(units) < self._batch_size and min(source.cursor.passes for source in draws) == epoch:

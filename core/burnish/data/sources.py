@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from burnish.data.examples import Row
 from burnish.data.files import READERS, files_hash, read_file, suffix_of
-from burnish.errors import BurnishError, DataError, did_you_mean
+from burnish.errors import BurnishError, DataError, did_you_mean, nearest
 from burnish.registry import Registry, SourceRecord, is_custom
 
 if TYPE_CHECKING:
@@ -72,8 +72,8 @@ def _from_path(wanted: str, section: SourceSection) -> RowSource | None:
         files = sorted(Path(pattern.anchor).glob(str(pattern.relative_to(pattern.anchor)))) if pattern else []
     if not files:
         if path.exists() or path.is_absolute() or wanted.startswith((".", "~")) or suffix_of(path) in READERS:
-            near = did_you_mean(path.name, [item.name for item in path.parent.iterdir()]) if path.parent.is_dir() else ""
-            raise DataError(f"there is no data at {wanted}. {near}".rstrip())
+            near = nearest(path.name, (item.name for item in path.parent.iterdir())) if path.parent.is_dir() else None
+            raise DataError(f"there is no data at {path.absolute()}." + (f" Did you mean '{near}'?" if near else ""))
         return None
     delimiter = section.delimiter
 

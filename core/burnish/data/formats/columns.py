@@ -106,7 +106,7 @@ def shared_prompt(parts: Sequence[Said]) -> tuple[Said, list[Said]]:
     """Splits whole texts or conversations at their common beginning: (prompt, what is left of each).
 
     Text: a space before the first difference belongs to the completions. Messages: what is left begins with an assistant turn,
-    a shared one where they part at another's. When all are equal, text has no prompt and of a conversation the last turn is left.
+    a shared one where they part at another's. Equal texts have no prompt; of equal conversations the last turn is left.
     """
     same_form(*parts)
     shared = common_prefix(*parts)
