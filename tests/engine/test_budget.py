@@ -19,7 +19,7 @@ def test_activation_bytes_by_hand() -> None:
 
 @pytest.mark.parametrize(("spare", "expected"), [(0, FLOOR), (2560 * 1000, 400), (10**12, CEILING["cpu"])])
 def test_budget_fits_between_its_bounds(spare: int, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    # 12 bytes a weight go to its gradient and moments; of what is spare, 0.4 over 2560 bytes a token is 400 for 2_560_000 bytes.
+    # 12 bytes a weight go to its gradient and moments; of spare 2_560_000 bytes, 0.4 at 2560 bytes a token is 400 tokens.
     model = tiny_model()
     state = 12 * sum(parameter.numel() for parameter in model.parameters())
     monkeypatch.setattr(module, "free_bytes", lambda device: spare + state)

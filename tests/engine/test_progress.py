@@ -13,7 +13,8 @@ METRICS = {"loss": 1.5, "loss/dpo": 0.5, "loss/sft": 1.0, "learning_rate": 1e-5,
 
 def shown(num_steps: int, *, terminal: bool = False, on: bool = True) -> str:
     out = io.StringIO()
-    with Progress(num_steps, shown=on, console=Console(file=out, force_terminal=terminal, width=120, quiet=not on)) as progress:
+    console = Console(file=out, force_terminal=terminal, width=120, quiet=not on)
+    with Progress(shown=on, console=console).steps(num_steps) as progress:
         for step in range(1, num_steps + 1):
             progress.step(step, METRICS)
         progress.say("[an alarm]")

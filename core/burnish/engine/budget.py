@@ -33,11 +33,12 @@ def choose_budget(model: nn.Module, config: Any, precision: str, checkpointing: 
 def activation_bytes(config: Any, element_bytes: int, checkpointing: bool) -> int:
     """Bytes that one forwarded token keeps for the backward pass of a transformer, roughly.
 
-    A layer keeps about 12 vectors of the hidden size (norms, projections, residuals) and 4 of the feed-forward size; with gradient
-    checkpointing only its input, and one layer at a time in full.
+    A layer keeps about 12 vectors of the hidden size (norms, projections, residuals) and 4 of the feed-forward size; with
+    gradient checkpointing only its input, and one layer at a time in full.
     """
-    hidden, layers = config.hidden_size, config.num_hidden_layers
-    feed_forward = getattr(config, "intermediate_size", None) or 4 * hidden
+    hidden: int = config.hidden_size
+    layers: int = config.num_hidden_layers
+    feed_forward: int = getattr(config, "intermediate_size", None) or 4 * hidden
     layer = (12 * hidden + 4 * feed_forward) * element_bytes
     return layer + layers * hidden * element_bytes if checkpointing else layers * layer
 

@@ -32,8 +32,14 @@ def blame(units: Sequence[Unit], is_finite: Callable[[Unit], bool]) -> str:
         return "no example alone, only the batch as a whole"
     if len(guilty) == len(units) > 1:
         return f"every one of the {len(units)} examples alone: the weights, or a setting of the loss, are likely to blame"
-    names = ", ".join(f"{unit.source} row {unit.row}" for unit in guilty[:SHOWN])
-    return names + (f" and {len(guilty) - SHOWN} more" if len(guilty) > SHOWN else "")
+    return named([(unit.source, unit.row) for unit in guilty])
+
+
+def named(rows: Sequence[tuple[str, int]]) -> str:
+    """Rows by source and number, the first few of them."""
+    rows = sorted(set(rows))
+    names = ", ".join(f"{source} row {row}" for source, row in rows[:SHOWN])
+    return names + (f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else "")
 
 
 @dataclass

@@ -19,16 +19,21 @@ EVERY_S = 10.0
 
 
 class Progress:
-    """Shows steps from `done` to `num_steps`: loss and its parts, tokens per second, time left."""
+    """Shows sentences and, within `with`, the steps: loss and its parts, tokens per second, time left."""
 
-    def __init__(self, num_steps: int, done: int = 0, *, shown: bool = True, console: Console | None = None) -> None:
-        self.num_steps = num_steps
+    def __init__(self, *, shown: bool = True, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True, soft_wrap=True, highlight=False, quiet=not shown)
         self._live = Live(console=self.console, transient=True) if shown and self.console.is_terminal else None
-        self._began_at, self._began = done, time.monotonic()
-        self._lines, self._last_line = 0, 0.0
+        self._num_steps = self._began_at = self._lines = 0
+        self._began = self._last_line = 0.0
+
+    def steps(self, num_steps: int, done: int = 0) -> Progress:
+        """Get ready to show the steps after `done`."""
+        self._num_steps, self._began_at = num_steps, done
+        return self
 
     def __enter__(self) -> Progress:
+        self._began = time.monotonic()
         if self._live:
             self._live.start()
         return self
@@ -37,9 +42,11 @@ class Progress:
         if self._live:
             self._live.stop()
 
-    def say(self, sentence: str) -> None:
-        """Print a line that stays."""
-        self.console.print(sentence, markup=False)
+    def say(self, *sentences: str | None) -> None:
+        """Print lines that stay; None is nothing to say."""
+        for sentence in sentences:
+            if sentence is not None:
+                self.console.print(sentence, markup=False)
 
     def step(self, step: int, metrics: Mapping[str, float]) -> None:
         """Show the step just finished."""
@@ -49,22 +56,34 @@ class Progress:
         words = f"loss {metrics['loss']:.4f}" + (f" ({parts})" if parts else "")
         left = self._left(step)
         if self._live:
-            self._live.update(_bar(step, self.num_steps, f"{words}  {speed:,.0f} tokens/s  {left} left"))
+            self._live.update(_bar(step, self._num_steps, f"{words}  {speed:,.0f} tokens/s  {left} left"))
             return
         now = time.monotonic()
-        if self._lines < FIRST_LINES or step == self.num_steps or now - self._last_line >= EVERY_S:
+        if self._lines < FIRST_LINES or step == self._num_steps or now - self._last_line >= EVERY_S:
             self._lines, self._last_line = self._lines + 1, now
             rate = metrics["learning_rate"]
-            self.say(f"step {step}/{self.num_steps}  {words}  lr {rate:.2e}  {speed:,.0f} tokens/s  {left} left")
+            self.say(f"step {step}/{self._num_steps}  {words}  lr {rate:.2e}  {speed:,.0f} tokens/s  {left} left")
 
     def evaluation(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Show the numbers of an evaluation."""
-        self.say(f"step {step}/{self.num_steps}  " + "  ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
+        """Show the numbers of an evaluation that matter most."""
+        shown = [f"{name} {value:.4f}" for name, value in metrics.items() if is_headline(name)]
+        self.say(f"step {step}/{self._num_steps}  " + "  ".join(shown))
+
+    def compare(self, first: Mapping[str, float], last: Mapping[str, float]) -> None:
+        """Show those numbers before and after."""
+        for name, value in last.items():
+            if is_headline(name) and name in first:
+                self.say(f"{name}: {first[name]:.4f} -> {value:.4f}")
 
     def _left(self, step: int) -> str:
         a_step_s = (time.monotonic() - self._began) / max(step - self._began_at, 1)
-        seconds = round(a_step_s * (self.num_steps - step))
+        seconds = round(a_step_s * (self._num_steps - step))
         return f"{seconds // 3600}:{seconds % 3600 // 60:02}:{seconds % 60:02}"
+
+
+def is_headline(name: str) -> bool:
+    """Whether a metric is shown, not only written: losses, rewards of what was generated, accuracies."""
+    return name.startswith(("eval/loss", "eval/reward")) and name.count("/") < 3 or "accurac" in name
 
 
 def _bar(step: int, num_steps: int, words: str) -> Table:

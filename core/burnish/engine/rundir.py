@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
+from burnish.config import Config
+from burnish.config.show import to_yaml
 from burnish.engine.manifest import write_text
 from burnish.errors import RunError
 
@@ -61,6 +63,7 @@ class RunDirectory:
             self._lock.close()
             self._lock = None
 
-    def write_plugins(self, fingerprint: Mapping[str, Any]) -> None:
-        """plugins.json: the plugin set with versions and hashes."""
-        write_text(self.plugins, json.dumps(fingerprint, indent=2, sort_keys=True) + "\n")
+    def write(self, config: Config, plugins: Mapping[str, Any]) -> None:
+        """run.yaml with where each value came from, and plugins.json: the plugin set with versions and hashes."""
+        write_text(self.config, to_yaml(config))
+        write_text(self.plugins, json.dumps(plugins, indent=2, sort_keys=True) + "\n")

@@ -1,0 +1,25 @@
+"""`burnish train`: train as a config says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer()
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(help="the run's config (.yaml)")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="key.path=value, such as train.batch_size=8")] = None,
+) -> None:
+    """Train a model, and write checkpoints, metrics and the model to the config's `output`."""
+    from burnish.api import train as run_training
+    from burnish.engine.interrupts import Interrupted
+
+    try:
+        run_training(config, overrides=overrides or [])
+    except Interrupted as interrupted:
+        raise typer.Exit(interrupted.code) from None

@@ -1,0 +1,52 @@
+"""Numbers on held-out rows: the objective's own losses without gradient, and rewards of what the model writes.
+
+In: a run. Out: metrics named `eval/...`. Changes neither weights nor the states of statistics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from burnish.errors import ConfigError, did_you_mean
+from burnish.rollout.evaluation import evaluate_rewards
+
+if TYPE_CHECKING:
+    from burnish.engine.run import Run
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best evaluation so far."""
+
+    step: int
+    value: float
+    metrics: Mapping[str, float]
+
+    @classmethod
+    def of(cls, metrics: Mapping[str, float], step: int, name: str) -> Best:
+        """The evaluation of `step`, judged by the metric `name`."""
+        if name not in metrics:
+            raise ConfigError(f"evaluate.metric: no evaluation gives '{name}'. {did_you_mean(name, metrics)}")
+        return cls(step, metrics[name], metrics)
+
+    def beats(self, other: Best, greater_is_better: bool) -> bool:
+        """Whether this one is better; a number that is not finite never is."""
+        return self.value > other.value if greater_is_better else self.value < other.value
+
+
+def evaluate(run: Run) -> dict[str, float]:
+    """Losses on all held-out units as one batch, and rewards; {} where there is nothing held out."""
+    section, metrics = run.config.evaluate, {}
+    run.model.eval()
+    units = [unit for source in run.data.holdout.values() for unit in source[: section.limit]]
+    if units:
+        result = run.runner.run(units, run.state.objective, train=False)
+        parts = {f"loss/{name}": value for name, value in result.parts.items()}
+        metrics = {f"eval/{name}": value for name, value in {"loss": result.loss, **parts, **result.metrics}.items()}
+    examples = [example for source in run.data.holdout_rows.values() for example in source[: section.limit]]
+    if run.rewards and examples:
+        metrics |= evaluate_rewards(run.model, run.tokenizer, examples, run.rewards, section.sampling, run.config.train.seed)
+    run.model.train()
+    return metrics

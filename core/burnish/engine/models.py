@@ -1,0 +1,68 @@
+"""The models of a run: the one that is trained, and those it is compared with or learns from.
+
+In: sections of the config, the objective, a live model or none. Out: the model and its `Roles`, on their device, not yet wrapped
+for several processes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedType
+from torch import nn
+
+from burnish.config import Config
+from burnish.data.cache import cache_folder
+from burnish.model.cache import LogpCache
+from burnish.model.check import LayoutReport, check_layout
+from burnish.model.loading import load_frozen, load_policy
+from burnish.model.roles import Roles, frozen_model, frozen_policy
+from burnish.model.scorer import Scorer, base_of
+from burnish.objective.compose import Objective
+from burnish.registry import Registry
+
+
+def load_models(
+    config: Config,
+    registry: Registry,
+    objective: Objective,
+    tokenizer: Any,
+    accelerator: Accelerator,
+    model: nn.Module | None = None,
+) -> tuple[nn.Module, Roles, str | None]:
+    """The model to train, its roles, and why its layout is not the one asked for. model: a live one, used as it is."""
+    if model is None:
+        num_labels = 1 if any(signal.name == "score" for signal in objective.signals("policy")) else None
+        model = load_policy(config.model, registry, tokenizer, num_labels)
+    if config.train.precision == "pure_bf16" and config.model.quantize is None:
+        model.to(torch.bfloat16)
+    if config.train.gradient_checkpointing:
+        base_of(model).gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    if accelerator.distributed_type != DistributedType.FSDP and config.model.quantize is None:
+        model.to(accelerator.device)  # sharded models go there piece by piece
+
+    reference_name, teacher_name = config.reference.model, config.teacher.model
+    others = {
+        role: load_frozen(name, config.model, registry, tokenizer).to(accelerator.device)
+        for role, name in (("reference", reference_name), ("teacher", teacher_name))
+        if role in objective.roles and name not in (None, "auto")
+    }
+    layout = _layout([model, *others.values()], config)
+    cache_key = f"{config.train.precision}-{config.model.dtype}" if config.reference.cache else None
+    frozen = {role: frozen_model(other, layout.kind, cache_key) for role, other in others.items()}
+    if "reference" in objective.roles and reference_name == "auto":
+        frozen["reference"] = frozen_policy(model, layout.kind, cache_key)
+    for one in frozen.values():
+        if one.scorer is not None:
+            one.scorer = accelerator.prepare_model(one.scorer, evaluation_mode=True)
+    cache = LogpCache(cache_folder().parent) if frozen and config.reference.cache else None
+    roles = Roles(Scorer(model, layout.kind), layout.kind, frozen.get("reference"), frozen.get("teacher"), cache)
+    return model, roles, layout.reason
+
+
+def _layout(models: list[nn.Module], config: Config) -> LayoutReport:
+    """The layout that all models can do: they score the same batches."""
+    reports = [check_layout(model, config.model.layout) for model in models]
+    return next((report for report in reports if report.kind == "padded"), reports[0])

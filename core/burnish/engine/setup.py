@@ -1,0 +1,139 @@
+"""From a config to a run that can start: in the order in which mistakes are cheapest, data before weights.
+
+In: a checked config, the registry, live objects that take the place of what the config would load. Out: a `Run`. What says `auto`
+is decided here, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list, gather_object, set_seed
+from torch import nn
+
+from burnish.config import Config
+from burnish.config.roles import check_roles
+from burnish.data.dataset import Cursor, TrainData, build_dataset
+from burnish.engine.budget import choose_budget
+from burnish.engine.checkpoint import Trained
+from burnish.engine.distributed import launch_warning
+from burnish.engine.guard import Guard
+from burnish.engine.models import load_models
+from burnish.engine.observers import Observers
+from burnish.engine.optim import build_optimizer
+from burnish.engine.progress import Progress
+from burnish.engine.resume import origin_of
+from burnish.engine.run import Run, State
+from burnish.engine.rundir import RunDirectory
+from burnish.engine.schedule import Schedule
+from burnish.engine.step import StepRunner
+from burnish.engine.tracking import check_trackers
+from burnish.errors import ConfigError, PluginError
+from burnish.model.hashing import weights_hash
+from burnish.model.loading import load_tokenizer
+from burnish.model.scorer import base_of
+from burnish.objective.compose import Objective
+from burnish.objective.entries import check_kinds
+from burnish.registry import Registry
+from burnish.rollout.rewards import Reward, load_reward
+
+
+@dataclass(frozen=True)
+class Live:
+    """Objects in place of what the config names. data: rows by source. rewards and observers come on top of the config's."""
+
+    model: nn.Module | None = None
+    tokenizer: Any = None
+    data: Mapping[str, Iterable[Mapping[str, Any]]] = field(default_factory=dict)
+    rewards: Sequence[Callable[..., Any]] = ()
+    observers: Sequence[object] = ()
+
+
+def set_up(config: Config, registry: Registry, live: Live, directory: RunDirectory, accelerator: Accelerator) -> Run:
+    """Everything about a run before its first step; its config has no `auto` left to decide."""
+    with config.located():
+        objective = Objective.parse(config.objective, registry)
+    check_roles(config, {entry.name: entry.signals() | entry.derived_signals() for entry in objective.entries})
+    rewards = _rewards(config, registry, live)
+    observers = Observers(registry, live.observers)
+    check_trackers(config.track)
+    progress = Progress(shown=accelerator.is_main_process)
+    progress.say(launch_warning())
+    _refuse_other_plugins(registry)
+    tokenizer = load_tokenizer(config.model, registry) if live.tokenizer is None else live.tokenizer
+    with accelerator.main_process_first():
+        data = build_dataset(config, tokenizer, registry, live.data)
+    progress.say(*data.report.lines())
+    with config.located():
+        num_steps = _check_data(config, objective, data, rewards)
+
+    set_seed(config.train.seed)  # the same on every rank, for fresh adapters
+    model, roles, reason = load_models(config, registry, objective, tokenizer, accelerator, live.model)
+    progress.say(reason)
+    budget = _budget(config, model, accelerator)
+    decided: dict[str, Any] = {"model.layout": roles.kind, "train.micro_batch_tokens": budget}
+    decided |= {f"data.{name}.format": report.format for name, report in data.report.sources.items()}
+    config = config.with_values(decided, "decided at the start")
+    main = accelerator.is_main_process
+    weights = weights_hash(model) if main else ""
+    optimizer = build_optimizer(config.optimizer, model.named_parameters())
+    roles.policy, optimizer = accelerator.prepare(roles.policy, optimizer)
+    set_seed(config.train.seed, device_specific=True)
+    return Run(
+        config=config,
+        registry=registry,
+        directory=directory,
+        accelerator=accelerator,
+        model=model,
+        tokenizer=tokenizer,
+        data=data,
+        objective=objective,
+        runner=StepRunner(roles, objective, budget, accelerator),
+        trained=Trained(model, optimizer),
+        schedule=Schedule(config.schedule, config.optimizer.lr, num_steps),
+        num_steps=num_steps,
+        rewards=rewards,
+        observers=observers,
+        progress=progress,
+        guard=Guard(config.guard.max_skipped),
+        origin=origin_of(config, registry, data.fingerprints if main else {}, weights, accelerator.num_processes),
+        state=State(Cursor()),
+    )
+
+
+def _rewards(config: Config, registry: Registry, live: Live) -> tuple[Reward, ...]:
+    """Rewards of the config, then the live ones by their names."""
+    named = [(name, section) for item in config.evaluate.rewards for name, section in item.items()]
+    loaded = [load_reward(name, registry, section.weight, section.options) for name, section in named]
+    return (*loaded, *(Reward(getattr(function, "__name__", type(function).__name__), function) for function in live.rewards))
+
+
+def _refuse_other_plugins(registry: Registry) -> None:
+    """Refuse processes that have other plugins than the first."""
+    mine = registry.fingerprint()
+    for rank, other in enumerate(gather_object([mine])):
+        if other != mine:
+            raise PluginError(f"process {rank} has other plugins than this one: {other} instead of {mine}")
+
+
+def _check_data(config: Config, objective: Objective, data: TrainData, rewards: Sequence[Reward]) -> int:
+    """Refuse data that the objective or the evaluation cannot use; returns the number of steps."""
+    check_kinds(objective.entries, data.kinds)
+    if not data.holdout and (config.evaluate.every or config.evaluate.at_start or rewards or config.checkpoint.best):
+        raise ConfigError("evaluate: there is nothing to evaluate on; give a source a `holdout`, such as `holdout: 0.1`")
+    num_steps = config.train.steps or data.steps(config.train.epochs)
+    if num_steps is None:
+        raise ConfigError("train.steps: a stream has no known length, so say how many steps to train for")
+    return num_steps
+
+
+def _budget(config: Config, model: nn.Module, accelerator: Accelerator) -> int:
+    """Tokens of a micro-batch; where it is `auto`, the first process decides for all."""
+    section = config.train
+    if section.micro_batch_tokens != "auto":
+        return section.micro_batch_tokens
+    chosen = choose_budget(model, base_of(model).config, section.precision, section.gradient_checkpointing, accelerator.device)
+    return int(broadcast_object_list([chosen])[0])
