@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
+import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -36,3 +39,55 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"the shared data sets are not at {folder}")
     return folder
+
+
+class Installer:
+    """Writes distributions with a burnish plugin into a folder, as pip would, and hides all others.
+
+    Call it with the plugin's name, the text of its `plugin.py` and of further modules; the import package is `fake_NAME`.
+    """
+
+    def __init__(self, site: Path) -> None:
+        self.site = site
+
+    def __call__(
+        self,
+        name: str,
+        plugin: str,
+        modules: Mapping[str, str] | None = None,
+        *,
+        package: str | None = None,
+        distribution: str | None = None,
+        version: str = "1.0",
+    ) -> Path:
+        package = package or f"fake_{name.replace('-', '_')}"
+        distribution = distribution or f"burnish-{name}"
+        folder = self.site / package
+        folder.mkdir()
+        for module, text in {"__init__": "", "plugin": plugin, **(modules or {})}.items():
+            (folder / f"{module}.py").write_text(text)
+        info = self.site / f"{distribution.replace('-', '_')}-{version}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
+        (info / "entry_points.txt").write_text(f"[burnish]\n{name} = {package}.plugin\n")
+        return folder
+
+    def entry_points(self, group: str) -> list[importlib.metadata.EntryPoint]:
+        """What the folder provides."""
+        found = importlib.metadata.distributions(path=[str(self.site)])
+        return [point for each in found for point in each.entry_points if point.group == group]
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installer]:
+    """An `Installer` whose plugins are the only ones, until the test ends."""
+    site = tmp_path / "site"
+    site.mkdir()
+    monkeypatch.syspath_prepend(site)
+    installer = Installer(site)
+    monkeypatch.setattr("burnish.registry.discovery.entry_points", installer.entry_points)
+    before = set(sys.modules)
+    yield installer
+    for module in set(sys.modules) - before:
+        if (getattr(sys.modules[module], "__file__", None) or "").startswith(str(tmp_path)):
+            del sys.modules[module]

@@ -60,11 +60,13 @@ def _in_list(path: str, items: tuple[dict[str, RewardSection | Options], ...], n
 
 
 def _weights(path: str, given: Any) -> Iterator[NamedValue]:
-    """The weights of an entry of the objective: a list of names and {name: options}; other shapes are the objective's to
-    refuse."""
-    for place, item in enumerate(given if isinstance(given, list | tuple) else ()):
-        for key, options in ({item: {}} if isinstance(item, str) else item if isinstance(item, Mapping) else {}).items():
-            yield NamedValue(f"{path}.{place}", str(key), Names(WeightRecord), f"{path}.{place}.{key}", dict(options or {}))
+    """The weights of an entry of the objective: a name, {name: options} of all, or a list of both."""
+    if isinstance(given, list | tuple):
+        for place, item in enumerate(given):
+            yield from _weights(f"{path}.{place}", item)
+    elif isinstance(given, str | Mapping):
+        for key, options in ({given: {}} if isinstance(given, str) else given).items():
+            yield NamedValue(path, str(key), Names(WeightRecord), f"{path}.{key}", options or {})
 
 
 def custom_values(config: Section) -> dict[str, str]:

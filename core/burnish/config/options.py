@@ -62,6 +62,8 @@ def check_options(
     values = dict(options)
     try:
         checked = model.model_validate_json(json.dumps(values))
+    except TypeError as error:
+        raise ConfigError(f"{where}: options are plain data: {error}") from None
     except ValidationError as error:
         wrong = explain(error, values, model, reserved)
         raise ConfigError("\n".join(f"{where}{'.' * bool(path)}{path}: {what}" for path, what in wrong)) from None

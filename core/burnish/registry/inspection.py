@@ -6,14 +6,19 @@ In: a registry. Out: sentences about what is wrong; nothing is raised, so that o
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from burnish.errors import PluginError
 from burnish.registry.lookup import Registry
 from burnish.registry.records import FormatRecord, LossRecord, Record, SourceRecord, WeightRecord
 
-FORMULAS = (LossRecord, WeightRecord)
+MEMBERS: dict[type[Record], tuple[str, ...]] = {
+    FormatRecord: ("sniff", "convert"),
+    LossRecord: ("signals", "__call__"),
+    WeightRecord: ("signals", "__call__"),
+}
+"""What the core calls of an object; everything else is called itself."""
 
 
 def problems(registry: Registry) -> Iterator[str]:
@@ -27,20 +32,18 @@ def problems(registry: Registry) -> Iterator[str]:
 
 def target_problems(kind: type[Record], target: Any, what: str) -> Iterator[str]:
     """What an object lacks to be used as a record of this kind."""
-    wanted: tuple[str, ...] = ("__call__",)
-    if kind in FORMULAS:
+    if kind not in MEMBERS:
+        if not callable(target) and not (kind is SourceRecord and isinstance(target, Iterable)):
+            yield f"{what} cannot be called"
+        return
+    if kind is not FormatRecord:
         if not (isinstance(target, type) and dataclasses.is_dataclass(target)):
             yield f"{what} is not a dataclass; its fields are its options"
         elif not target.__dataclass_params__.frozen:  # type: ignore[attr-defined]
             yield f"{what} must be a frozen dataclass: what it computes depends on its fields alone"
-        wanted = ("signals", "__call__")
-    elif kind is FormatRecord:
-        wanted = ("sniff", "convert")
-    elif kind is SourceRecord and not callable(target):
-        wanted = ("__iter__",)
-    owner = target if isinstance(target, type) else type(target)
-    for member in wanted:
-        if not callable(getattr(owner, member, None)):
+    bases = (target if isinstance(target, type) else type(target)).__mro__
+    for member in MEMBERS[kind]:
+        if not any(member in vars(base) for base in bases):
             yield f"{what} has no {member}()"
 
 
