@@ -80,6 +80,7 @@ def test_tokens_by_layout() -> None:
     twice = count_tokens([[first], [first, second]], 9, "tree")
     assert (twice.batches, twice.forwards) == (2, 3)
     assert both.of("tree") == 11
+    assert twice.largest == 9
 
 
 def test_memory_by_part(config: Path) -> None:

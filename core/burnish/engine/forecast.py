@@ -7,7 +7,7 @@ what it can: tokens by planning real batches, optimiser states by stepping a sma
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -44,14 +44,20 @@ class TokenCount:
     """What one role forwards for some global batches, by layout.
 
     padded: rectangles, pads included; packed: sequences end to end; tree: common prefixes once. forwards: micro-batches in the
-    layout that runs.
+    layout that runs; largest: tokens of the largest of them.
     """
 
-    batches: int
-    forwards: int
-    padded: int
-    packed: int
-    tree: int
+    batches: int = 0
+    forwards: int = 0
+    padded: int = 0
+    packed: int = 0
+    tree: int = 0
+    largest: int = 0
+
+    def __add__(self, other: TokenCount) -> TokenCount:
+        """Counts of both."""
+        sums = {part.name: getattr(self, part.name) + getattr(other, part.name) for part in fields(self)}
+        return TokenCount(**{**sums, "largest": max(self.largest, other.largest)})
 
     def of(self, layout: str) -> int:
         """Tokens in one layout."""
@@ -95,6 +101,7 @@ def forecast(config: Config, registry: Registry) -> Forecast:
         budget = choose_budget(model, shape, train.precision, train.gradient_checkpointing, device)
     num_steps = train.steps or data.steps(train.epochs)
     batches = (units for units, _ in islice(data.units(Cursor()), min(num_steps or MEASURED_STEPS, MEASURED_STEPS)))
+    tokens = count_tokens(batches, budget, layout.kind)
     roles = None if objective is None else frozenset[str](objective.roles)
     frozen = [load_shapes(section, registry, tokenizer) for section in _frozen(config, roles)]
     return Forecast(
@@ -102,9 +109,9 @@ def forecast(config: Config, registry: Registry) -> Forecast:
         num_steps=num_steps,
         layout=layout,
         budget=budget,
-        tokens=count_tokens(batches, budget, layout.kind),
+        tokens=tokens,
         roles=roles,
-        memory=memory_parts(model, frozen, config, budget, device),
+        memory=memory_parts(model, frozen, config, tokens.largest or budget, device),
         free=free_bytes(device),
         device=device,
         off=dict(_off(config, layout, roles, data)),
@@ -113,18 +120,19 @@ def forecast(config: Config, registry: Registry) -> Forecast:
 
 def count_tokens(batches: Iterable[list[Unit]], budget: int, kind: Kind) -> TokenCount:
     """Counts over `batches`, each planned as training plans it, in micro-batches of `budget` tokens; `kind` is what runs."""
-    total = [0] * 5
+    total = TokenCount()
     for units in batches:
-        planned = {kind: plan(units, budget, kind)[0] for kind in ("padded", "packed", "tree")}
-        counts = (
-            1,
-            len(planned[kind]),
-            sum(micro.num_tokens for micro in planned["padded"]),
-            sum(map(len, _sequences(units))),
-            sum(num_unique_tokens(_sequences(micro.units)) for micro in planned["tree"]),
+        [padded], [tree] = plan(units, budget, "padded"), plan(units, budget, "tree")
+        [run] = plan(units, budget, kind)
+        total += TokenCount(
+            batches=1,
+            forwards=len(run),
+            padded=sum(micro.num_tokens for micro in padded),
+            packed=sum(map(len, _sequences(units))),
+            tree=sum(num_unique_tokens(_sequences(micro.units)) for micro in tree),
+            largest=max(micro.num_tokens for micro in run),
         )
-        total = [before + count for before, count in zip(total, counts, strict=True)]
-    return TokenCount(*total)
+    return total
 
 
 def _sequences(units: Iterable[Unit]) -> list[Sequence]:
@@ -132,9 +140,10 @@ def _sequences(units: Iterable[Unit]) -> list[Sequence]:
 
 
 def memory_parts(
-    model: nn.Module, frozen: Iterable[nn.Module], config: Config, budget: int, device: torch.device
+    model: nn.Module, frozen: Iterable[nn.Module], config: Config, num_tokens: int, device: torch.device
 ) -> dict[str, int]:
-    """Bytes by part at the peak of a step. model: the policy, on `meta`; frozen: the models beside it, likewise."""
+    """Bytes by part at the peak of a step. model: the policy, on `meta`; frozen: the models beside it, likewise;
+    num_tokens: of the largest micro-batch."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     text = base_of(model).config.get_text_config()
     element_bytes = 4 if config.train.precision == "float32" else 2
@@ -144,8 +153,8 @@ def memory_parts(
         "frozen models": sum(_bytes(other.parameters()) for other in frozen),
         "gradients": _bytes(trained),
         "optimiser": int(num_trained * optimizer_bytes(config.optimizer, trained[0].dtype)) if trained else 0,
-        "activations": budget * activation_bytes(text, element_bytes, config.train.gradient_checkpointing),
-        "logits of a tile": TILE_COPIES * 4 * text.vocab_size * tile_rows(text.vocab_size, device),
+        "activations": num_tokens * activation_bytes(text, element_bytes, config.train.gradient_checkpointing),
+        "logits of a tile": TILE_COPIES * 4 * text.vocab_size * min(tile_rows(text.vocab_size, device), num_tokens),
     }
     return {name: size for name, size in parts.items() if size}
 
