@@ -62,6 +62,8 @@ def _flat_bins(units: List[Unit], budget: int, kind: Kind, num_ranks: int) -> li
     costs = [(unit, num_unique_tokens(unit.sequences) if kind == "tree" else sum(map(len, unit.sequences))) for unit in units]
     oversized = [_Chunk([unit], alone) for unit, alone in costs if alone > budget]
     chain = _chain([(unit, alone) for unit, alone in costs if alone <= budget], kind)
+    if not chain:
+        return oversized
     total = sum(alone - shared for _, alone, shared in chain)
     num_bins = max(-(-total // (budget * num_ranks)), 1) * num_ranks
     while True:

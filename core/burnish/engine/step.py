@@ -1,7 +1,7 @@
 """One global batch: scored, reduced, differentiated. Gradients are left in `.grad`; nothing is clipped or stepped here.
 
-In: the units of a global batch, the same on every rank. Out: the value of the objective and what it was made of, the same on every
-rank. Used by the loop, by evaluation on held-out rows and by `burnish.testing.evaluate`, so that all three mean the same.
+In: the units of a global batch, equal on all ranks. Out: the objective's value and what it is made of, equal on all ranks.
+Used by the loop, by evaluation on held-out rows and by `burnish.testing.evaluate`, so that all three mean the same.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ class Fault:
 class StepResult:
     """The objective on one global batch.
 
-    loss: the weighted sum of `parts`, which are not weighted. metrics: by the names they are logged by. num_tokens: of the sequences
-    that were trained on, shared ones counted every time. forwarded_tokens, forwards: what each role really ran, on all ranks.
-    state: of the statistics. faults: empty when every term is finite.
+    loss: the weighted sum of `parts`, which are not weighted. metrics: by the names they are logged by. num_tokens: of all
+    sequences read, shared ones counted every time. forwarded_tokens, forwards: what each role really ran, on all ranks. state:
+    of the statistics. faults: empty when every term is finite.
     """
 
     loss: float
@@ -209,9 +209,9 @@ class StepRunner:
         )
 
     def _by_role(self, counts: Mapping[str, int]) -> dict[str, int]:
-        """Counts of the roles that the objective reads, 0 where the cache knew everything."""
+        """Counts of the roles that the objective reads, 0 where the cache knew all; `old` was the policy looking ahead."""
         models = [role for role in ("policy", *FROZEN) if self.objective.signals(role)]
-        return {role: 0 for role in models} | dict(counts)
+        return {role: counts.get(role, 0) + (counts.get("old", 0) if role == "policy" else 0) for role in models}
 
     def _without_sync(self, more: bool) -> AbstractContextManager[Any]:
         """Gradients are averaged over ranks in the last backward only."""

@@ -1,7 +1,7 @@
 """Several losses as one objective: every part on its own members, their weighted sum, one forward for all.
 
-In: units, and readings of the signals at their targets. Out: for each micro-batch a sum that adds up, over micro-batches and ranks,
-to the objective of the global batch; parts and metrics likewise. Knows no layout, device or optimiser.
+In: units, and readings of the signals at their targets. Out: for each micro-batch a sum that adds up, over micro-batches and
+ranks, to the objective of the global batch; parts and metrics likewise. Knows no layout, device or optimiser.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ def live_masks(parts: Iterable[Part], units: List[Unit]) -> list[tuple[Sequence,
 
 
 def named(metrics: Iterable[tuple[str, Mapping[str, Tally]]]) -> dict[str, Tally]:
-    """Metrics of all parts under the names they are logged by: the first part of a name keeps it bare, later ones get PART/NAME."""
+    """Metrics of all parts as they are logged: the first part to emit a name keeps it bare, later ones get PART/NAME."""
     logged: dict[str, Tally] = {}
     for part, own in metrics:
         logged.update({(f"{part}/{name}" if name in logged else name): tally for name, tally in own.items()})

@@ -1,24 +1,25 @@
-"""What a loss and a weight are: the members that the core calls, required and optional. No base class to inherit; `Protocol`s.
+"""What a loss and a weight are: the members that the core calls, required and optional. No base class to inherit: protocols.
 
-Optional members of both, all of which default to nothing:
+Optional members of both:
 
-    derive(units, pairing) -> list of tuples of Sequence     extra sequences for each unit, scored without gradient. units come in
-                                                             canonical order; pairing is a permutation of them, for losses that
-                                                             mismatch: by default the cyclic shift. A pure function.
-    derived_signals() -> frozenset[Signal]                   what is read of them; default signals()
-    statistic(batch, state) -> (dict, state)                 of the whole global batch, no gradient; the dict holds numbers, or
-                                                             tensors or ragged values with one entry per member, which every
-                                                             micro-batch finds in `batch.statistic`. A bool tensor named `keep`
-                                                             takes members out of the loss and its denominator. state is None at
-                                                             first, then what was returned last; plain numbers, lists, dicts.
-    statistic_on: tuple[str, ...]                            roles that the statistic reads, own (`self`) or derived ones;
-                                                             default ("self",) and every derived role
-    keeps(batch) -> bool [members]                           False takes a member out before anything is scored; may read
-                                                             fields and scalars only
+    derive(units, pairing) -> list[tuple[Sequence, ...]]
+        Extra sequences of each unit, scored without gradient. units: in canonical order. pairing: a permutation of them for
+        losses that mismatch, by default the cyclic shift. A pure function; read through `batch.derived(role)`.
+    derived_signals() -> frozenset[Signal]
+        What is read of them; by default signals().
+    statistic(batch, state) -> (dict, state)
+        Of the whole global batch, without gradient. The dict holds numbers, and tensors or ragged values with one entry per
+        member; every micro-batch finds its own in `batch.statistic`. A bool tensor named `keep` takes members out of the loss
+        and of its denominator. state: None at first, then what was returned last; plain numbers, lists and dicts.
+    statistic_on: tuple[str, ...]
+        Roles whose signals the statistic reads: `self` for the members' own sequences, and derived ones; by default all.
+    keeps(batch) -> bool [members]
+        False takes a member out before anything is scored; reads fields, scalars and lengths only.
 
-and of a loss alone
+Of a loss alone:
 
-    coupling = "batch"                                       its gradient crosses units: called once with the global batch
+    coupling = "batch"
+        The gradient crosses units: the loss is called once, with the global batch.
 """
 
 from __future__ import annotations

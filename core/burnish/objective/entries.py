@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from burnish.config.options import construct
+from burnish.config.sections import ENTRY_WORDS
 from burnish.data.units import Sequence, Unit
 from burnish.errors import ConfigError, ObjectiveError, PluginError, did_you_mean
 from burnish.model.signals import Signal
@@ -23,7 +24,6 @@ from burnish.objective.reduce import ACCEPTS, Reduction
 from burnish.objective.views import Lists, Member, Pairs, Sequences, Triples
 from burnish.registry import LossRecord, Record, Registry, WeightRecord, is_custom, serves
 
-RESERVED = ("on", "targets", "source", "weight", "weights", "reduction", "name")
 ROLES: dict[str, tuple[str, ...]] = {"preference": ("chosen", "rejected"), "triple": ("chosen", "rejected", "gold")}
 ITEM = re.compile(r"item\d+")
 DATA_OF: dict[type, str] = {Pairs: "preference", Triples: "triple", Lists: "ranked", Sequences: "sequence"}
@@ -76,8 +76,8 @@ class Entry:
         roles = ROLES.get(kind, ("item0, item1, ...",) if kind == "ranked" else ("main",))
         if not self.couples and not self.on and roles != ("main",):
             raise ConfigError(
-                f"{self.name} reads single sequences, but source '{self.source}' holds {kind} rows, which have {', '.join(roles)}: "
-                f"say which with `on`, as in `{self.name}: {{on: {roles[0].split(',')[0]}}}`"
+                f"{self.name} reads single sequences, but source '{self.source}' holds {kind} rows, which have "
+                f"{', '.join(roles)}: say which with `on`, as in `{self.name}: {{on: {roles[0].split(',')[0]}}}`"
             )
         for role in self.on:
             if not (ITEM.fullmatch(role) if kind == "ranked" else role in roles):
@@ -137,9 +137,9 @@ def _named(item: Any, where: str) -> tuple[str, Mapping[str, Any]]:
 
 def _entry(key: str, options: dict[str, Any], where: str, taken: List[str], registry: Registry) -> Entry:
     target, record = _resolve(LossRecord, key, where, registry)
-    reserved = {word: options.pop(word) for word in RESERVED if options.get(word) is not None}
-    options = {word: value for word, value in options.items() if word not in RESERVED}
-    loss: Loss = _construct(target, options, where, RESERVED)
+    reserved = {word: options.pop(word) for word in ENTRY_WORDS if options.get(word) is not None}
+    options = {word: value for word, value in options.items() if word not in ENTRY_WORDS}
+    loss: Loss = _construct(target, options, where, ENTRY_WORDS)
     data, default = (record.data, record.reduction) if isinstance(record, LossRecord) else _data_of(target, where)
     entry = Entry(
         name=_unique(str(reserved.get("name", key.rpartition(":")[2].lower())), "name" in reserved, taken, where),
@@ -191,7 +191,7 @@ def _weights(given: Any, where: str, registry: Registry) -> Iterable[tuple[str, 
 
 
 def _data_of(target: Any, where: str) -> tuple[str, str]:
-    """What a loss without a record is about, from its formula's own annotation, and the usual reduction."""
+    """What a loss without a record is about, from its formula's own annotation, and its or the usual reduction."""
     try:
         batch = typing.get_type_hints(target.__call__).get("batch")
     except NameError:
@@ -200,14 +200,14 @@ def _data_of(target: Any, where: str) -> tuple[str, str]:
         names = ", ".join(kind.__name__ for kind in DATA_OF)
         raise ObjectiveError(f"{where}: annotate `batch` of {target.__name__}.__call__ as one of {names} (burnish.objective)")
     data = DATA_OF[batch]
-    return data, FITTING.get(data, ("token_mean",))[0]
+    return data, getattr(target, "reduction", FITTING.get(data, ("token_mean",))[0])
 
 
 def _reduction(given: Any, data: str, where: str) -> Reduction:
     try:
         reduction = Reduction.parse(given)
     except ConfigError as error:
-        raise ConfigError(f"{where}.{error}") from error
+        raise ConfigError(f"{where}.reduction: {error}") from error
     fitting = FITTING.get(data, tuple(ACCEPTS))
     if reduction.name not in fitting:
         raise ConfigError(f"{where}: a loss on {data} data is reduced by {' or '.join(fitting)}, not {reduction}")

@@ -1,8 +1,8 @@
-"""What happens once per global batch, before the first backward: members are counted, extra sequences derived, statistics taken,
-selections made, denominators fixed, coupled losses differentiated.
+"""What happens once per global batch, before the first backward: members are counted, extra sequences derived, statistics
+taken, selections made, denominators fixed, coupled losses differentiated.
 
-In: all units of the batch; later, numbers scored without gradient. Out: parts that are ready for their micro-batches. Says which
-sequences must be scored before, and scores none itself. Equal on every rank, because it sees the whole batch in canonical order.
+In: all units of the batch; later, numbers scored without gradient. Out: parts that are ready for their micro-batches. Says
+which sequences must be scored before, and scores none itself. Equal on every rank: it sees the whole batch in canonical order.
 """
 
 from __future__ import annotations

@@ -107,7 +107,7 @@ class Detached:
 class Live:
     """Readings of a forward of the policy, with gradient; other roles, and sequences that were not in it, from `detached`.
 
-    outputs: signal -> [M]. rows: for each sequence in the forward, by identity, the row among the M of every token, -1 where unscored.
+    outputs: signal -> [M]. rows: for each sequence in the forward, by identity, the row among the M of every token, or -1.
     """
 
     outputs: Mapping[Signal, Tensor]

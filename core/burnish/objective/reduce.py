@@ -56,18 +56,18 @@ class Reduction:
             raise ConfigError(f"no reduction named {name!r}. {did_you_mean(name, ACCEPTS)}")
         if (name == "constant") != (number is not None):
             raise ConfigError(
-                f"reduction {given!r}: `constant` takes the number of tokens a sequence counts as, `constant(512)`; others none"
+                f"{given!r}: `constant` takes the tokens that a sequence counts as, `constant(512)`; others take none"
             )
         try:
             constant = float(number or 1)
         except ValueError:
-            constant = 0.0
-        if not 0 < constant < float("inf"):
-            raise ConfigError(f"reduction {given!r}: {number!r} is not a number above 0")
+            constant = math.nan
+        if not 0 < constant < math.inf:
+            raise ConfigError(f"{given!r}: {number!r} is not a number above 0")
         return cls(name, constant)
 
     def denominator(self, lengths: Iterable[int], num_units: int) -> float:
-        """What the global batch's sum is divided by. lengths: target tokens of every sequence; sequences without any do not count."""
+        """What the global batch's sum is divided by. lengths: targets of every sequence; one without any does not count."""
         counts = [length for length in lengths if length]
         if self.name == "token_mean":
             return float(sum(counts))

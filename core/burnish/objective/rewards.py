@@ -16,7 +16,7 @@ from torch.nn.functional import logsigmoid
 from burnish.model.signals import Signal, entropy, logp, mean_logit, top1
 from burnish.objective.ragged import Ragged
 from burnish.objective.terms import Metric
-from burnish.objective.views import Pairs, View
+from burnish.objective.views import Pairs, Sequences, View
 
 Divergence = Literal["reverse_kl", "forward_kl", "js", "alpha"]
 MAX_EXPONENT = 80.0  # exp stays representable in float32
@@ -26,50 +26,63 @@ PAIR_METRICS = TOKEN_METRICS | {mean_logit()}
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImplicitReward:
+class SequenceReward:
     """What a policy's log-probabilities say a completion is worth.
 
         r = sum over target tokens of lp - lr           lp: policy, lr: reference, nats
 
-    reference_free: takes lr = 0. f_divergence: puts f'(e^r) of another f-divergence in the place of r
-    (arXiv:2309.16240): `forward_kl` 1 - e^-r; `js` log 2 + log sigmoid(r); `alpha` (e^((f_alpha - 1) r) - 1) / (f_alpha - 1), its
-    exponent at most 80. ld_alpha: a pair's tokens beyond the shorter completion's length count this much (LD-DPO,
-    arXiv:2409.06411); 1 counts all alike.
+    reference_free: takes lr = 0. f_divergence: puts f'(e^r) of another f-divergence in the place of r (arXiv:2309.16240):
+    `forward_kl` 1 - e^-r; `js` log 2 + log sigmoid(r); `alpha` (e^((f_alpha - 1) r) - 1) / (f_alpha - 1); exponents at most 80.
     Degenerate: policy == reference gives 0 for every completion.
     """
 
     reference_free: bool = False
     f_divergence: Divergence = "reverse_kl"
     f_alpha: float = 0.5
+
+    def signals(self) -> frozenset[Signal]:
+        """What is read of a completion, by the metrics too."""
+        return PAIR_METRICS | {logp()} | (frozenset() if self.reference_free else {logp("reference")})
+
+    def of(self, view: View) -> Tensor:
+        """Rewards of completions: [S], nats."""
+        return self._score(self._tokens(view).sum())
+
+    def _tokens(self, view: View) -> Ragged:
+        return view.logp if self.reference_free else view.log_ratio
+
+    def _score(self, r: Tensor) -> Tensor:
+        if self.f_divergence == "forward_kl":
+            return -torch.expm1((-r).clamp(max=MAX_EXPONENT))
+        if self.f_divergence == "js":
+            return math.log(2) + logsigmoid(r)
+        if self.f_divergence == "alpha" and self.f_alpha != 1:  # the limit at 1 is r itself
+            return torch.expm1(((self.f_alpha - 1) * r).clamp(max=MAX_EXPONENT)) / (self.f_alpha - 1)
+        return r
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImplicitReward(SequenceReward):
+    """What the completions of a pair are worth: their `SequenceReward`, and one option that compares them.
+
+    ld_alpha: tokens beyond the shorter completion's length count this much (LD-DPO, arXiv:2409.06411); 1 counts all alike.
+    """
+
     ld_alpha: float = 1.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.ld_alpha <= 1:
             raise ValueError(f"ld_alpha must lie in [0, 1], got {self.ld_alpha}")
 
-    def signals(self) -> frozenset[Signal]:
-        """What `pair` reads, and `pair_metrics` with it."""
-        return PAIR_METRICS | {logp()} | (frozenset() if self.reference_free else {logp("reference")})
-
     def pair(self, batch: Pairs) -> tuple[Tensor, Tensor]:
         """Rewards of the chosen and the rejected completions: [pairs] each, nats."""
+        if self.ld_alpha == 1:
+            return self.of(batch.chosen), self.of(batch.rejected)
         shorter = torch.minimum(batch.chosen.lengths, batch.rejected.lengths)
-        return self._sum(batch.chosen, shorter), self._sum(batch.rejected, shorter)
-
-    def _sum(self, view: View, shorter: Tensor) -> Tensor:
-        tokens = view.logp if self.reference_free else view.log_ratio
-        if self.ld_alpha != 1:
-            tokens = tokens * _desensitised(tokens, shorter, self.ld_alpha)
-        return self._score(tokens.sum())
-
-    def _score(self, r: Tensor) -> Tensor:
-        if self.f_divergence == "forward_kl":
-            return 1 - torch.exp(-r)
-        if self.f_divergence == "js":
-            return math.log(2) + logsigmoid(r)
-        if self.f_divergence == "alpha" and self.f_alpha != 1:  # the limit at 1 is r itself
-            return torch.expm1(((self.f_alpha - 1) * r).clamp(max=MAX_EXPONENT)) / (self.f_alpha - 1)
-        return r
+        chosen, rejected = self._tokens(batch.chosen), self._tokens(batch.rejected)
+        sums = ((tokens * _desensitised(tokens, shorter, self.ld_alpha)).sum() for tokens in (chosen, rejected))
+        r_w, r_l = map(self._score, sums)
+        return r_w, r_l
 
 
 def _desensitised(tokens: Ragged, shorter: Tensor, ld_alpha: float) -> Ragged:
@@ -84,6 +97,16 @@ def token_metrics(*views: View, accuracy_of: View) -> dict[str, Metric]:
         "entropy": Metric(torch.cat([view.signal(entropy()).values for view in views])),
         "mean_token_accuracy": Metric(accuracy_of.signal(top1())),
     }
+
+
+def unpaired_metrics(batch: Sequences, rewards: Tensor, good: Tensor) -> dict[str, Metric]:
+    """What dashboards know of single completions marked good (1) or bad (0), [S]; for losses that declare PAIR_METRICS."""
+    metrics = {}
+    for name, weights in (("chosen", good), ("rejected", 1 - good)):
+        metrics[f"rewards/{name}"] = Metric(rewards, weights)
+        metrics[f"logps/{name}"] = Metric(batch.logp.sum(), weights)
+        metrics[f"logits/{name}"] = Metric(batch.signal(mean_logit()), batch.logp.per_token(weights))
+    return metrics | token_metrics(batch, accuracy_of=batch)
 
 
 def pair_metrics(batch: Pairs, chosen: Tensor, rejected: Tensor) -> dict[str, Metric]:

@@ -19,9 +19,9 @@ Level = Literal["token", "sequence", "pair", "list"]
 class Metric:
     """Numbers to be logged as one, over the global batch.
 
-    values: [n] or ragged, one dimension, of any number of elements, also none. weights: the same shape; a mean and a standard
-    deviation count each value that often, the others skip values of weight 0. how: `mean`, `sum` (weights multiply), `min`, `max`,
-    or `std` (n - 1 in the denominator). A metric whose weights add up to 0 is not logged.
+    values: [n] or ragged; n may be 0. weights: the same shape; how often a value counts in a mean or standard deviation, what
+    it is multiplied by in a sum; minimum and maximum skip values of weight 0. how: `mean`, `sum`, `min`, `max` or `std` (n - 1 in
+    the denominator). A metric whose weights add up to 0 is not logged.
     """
 
     values: Tensor | Ragged
@@ -34,7 +34,7 @@ class Metric:
         values, weights = flat(self.values), None if self.weights is None else flat(self.weights)
         if values.dim() != 1:
             raise ObjectiveError(
-                f"a metric takes its unreduced values [n], got {list(values.shape)}; how='{self.how}' combines them over the whole batch"
+                f"a metric takes its unreduced values [n], got {list(values.shape)}; how='{self.how}' combines them later"
             )
         if weights is not None and weights.shape != values.shape:
             raise ObjectiveError(f"a metric's weights must be {list(values.shape)} like its values, got {list(weights.shape)}")
@@ -42,7 +42,7 @@ class Metric:
 
 @dataclass(frozen=True, kw_only=True)
 class Terms:
-    """Unreduced terms of a loss, of one level: `token` (ragged), `sequence` [S], `pair` [pairs] or `list` [lists]; and metrics."""
+    """Unreduced terms of one level: `token` (ragged), `sequence` [S], `pair` [pairs] or `list` [lists]; and metrics."""
 
     token: Ragged | None = None
     sequence: Tensor | None = None

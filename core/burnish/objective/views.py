@@ -35,8 +35,8 @@ class Member:
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """What the views of one batch share. owner: the part's name, for messages. signals, derived_signals: what it may read of its
-    own and of derived sequences. targets: name of the mask."""
+    """What the views of one batch share. owner: the part's name, for messages. targets: name of the mask. signals,
+    derived_signals: what it may read of its own and of derived sequences."""
 
     owner: str
     targets: str

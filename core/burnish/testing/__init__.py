@@ -1,7 +1,7 @@
 """What authors of plugins test with: `evaluate`, tiny models and a tokenizer in memory, batches with given numbers.
 
-In: an objective and rows, or numbers written by hand. Out: values, gradients, and an account of what really ran. Public interface;
-the core itself never imports it.
+In: an objective and rows, or numbers written by hand. Out: values, gradients, and an account of what really ran. A public
+interface; the core itself never imports it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import Any
 
 _HOME = {
+    "burnish.testing.batches": ("lists", "pairs", "sequences", "triples"),
     "burnish.testing.evaluation": ("Evaluation", "evaluate"),
     "burnish.testing.tiny": ("FAMILIES", "tiny_model", "tiny_tokenizer"),
 }

@@ -1,7 +1,7 @@
 """`evaluate`: an objective on a few rows and a model, with all that a training step would do to them, and what it did.
 
-In: an objective as a config holds it, raw rows, a model. Out: values, gradients and an account of what really ran. Leaves the model,
-its gradients and its attention as they were. The instrument of every test of losses, in the core and outside it.
+In: an objective as a config holds it, raw rows, a model. Out: values, gradients and an account of what really ran. Leaves the
+model, its gradients and its attention as they were. The instrument of every test of losses, in the core and outside it.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ WHOLE = 2**20  # tokens: nothing is dropped for its length
 class Evaluation:
     """What an objective is worth on some rows, and what it took.
 
-    loss: the weighted sum of `parts`, which are not weighted. grads: of the loss, by the names of `model.named_parameters()`, for
-    all that require one. layout: the one that really ran. forwarded_tokens, forwards: by role; answers from memory not counted.
+    loss: the weighted sum of `parts`, which are not weighted. grads: of the loss, by the names of `model.named_parameters()`,
+    for all that require one. layout: the one that really ran. forwarded_tokens, forwards: by role; remembered answers excluded.
     state: of the statistics, to hand to the next call.
     """
 
@@ -97,12 +97,12 @@ def evaluate(
 ) -> Evaluation:
     """An objective's value, metrics and gradients on one global batch.
 
-    objective: what a config holds, `[{"dpo": {"beta": 0.1}}]`. rows: raw rows of any known format, trajectories too; a mapping gives
-    several sources by name. model: a transformers or PEFT model, or a path; it runs in the mode (train or eval) that it is in.
-    reference: None is the policy itself, its adapter off. roles: further frozen models, such as {"old": model}. layout: what is
-    asked for; models that cannot be laid out as a tree or packed are padded. pairing: for losses that mismatch rows, row i goes
-    with row pairing[i]. state: what the statistics left the last time. What a frozen model said of some tokens is remembered as
-    long as the process lives.
+    objective: what a config holds, `[{"dpo": {"beta": 0.1}}]`. rows: raw rows of any known format, trajectories too; a mapping
+    gives several sources by name. model: a transformers or PEFT model, or a path; it runs in the mode (train or eval) that it
+    is in. reference: None is the policy itself, its adapter off. roles: further frozen models, such as {"old": model}. layout:
+    what is asked for; models that cannot be laid out as a tree or packed are padded. micro_batches: exactly so many forwards
+    and backwards. pairing: for losses that mismatch rows, row i goes with row pairing[i]. state: what the statistics left the
+    last time. What a frozen model said of some tokens is remembered as long as the process lives.
     """
     registry = load(run_code=True)
     parsed = Objective.parse(objective, registry)
@@ -173,9 +173,7 @@ def _key(model: nn.Module) -> str:
     return f"{weights_hash(model)}-{next(model.parameters()).dtype}"
 
 
-def _recorded(
-    units: Iterable[Unit], model: nn.Module, kind: Kind, signals: tuple[Signal, ...], budget: int
-) -> list[Unit]:
+def _recorded(units: Iterable[Unit], model: nn.Module, kind: Kind, signals: tuple[Signal, ...], budget: int) -> list[Unit]:
     """Units with a recorded role's signals, scored by `model` as if they had come with the data."""
     roles = Roles(Scorer(model, kind), kind)
 

@@ -84,7 +84,8 @@ def tiny_model(family: str = "llama", dtype: torch.dtype = torch.float32, seed: 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model: PreTrainedModel = auto.from_config(config)
-    return model.to(dtype).eval()
+    model.to(dtype=dtype)
+    return model.eval()
 
 
 def tiny_tokenizer(chat: bool = True, bos: bool = False, pad_is_eos: bool = False) -> PreTrainedTokenizerFast:
