@@ -19,6 +19,7 @@ from burnish.errors import ConfigError
 WORDS = {"null": None, "~": None, "": None, "true": True, "false": False}
 INTEGER = re.compile(r"[-+]?[0-9]+")
 FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+PLAIN_TAG = re.compile(r"tag:yaml\.org,2002:[a-z]+")
 NOT_FINITE = re.compile(r"[-+]?\.(inf|nan)", re.IGNORECASE)
 
 
@@ -73,7 +74,7 @@ class _Reader:
             self._within.pop()
 
     def _value(self, node: yaml.Node, origin: str) -> Any:
-        if not node.tag.startswith("tag:yaml.org,2002:"):
+        if not PLAIN_TAG.fullmatch(node.tag):
             raise ConfigError(f"{origin}: a config is plain data, found the tag {node.tag}")
         if isinstance(node, ScalarNode):
             return anchored(_scalar(node), self.folder)
