@@ -57,10 +57,13 @@ def build(tokenizer: Any, registry: Registry) -> Callable[..., TrainData]:
     """build(main={...}, other={...}, render={...}, train={...}, rows={...}) builds the data of such a config."""
 
     def make(*, render: Any = None, train: Any = None, rows: Any = None, **sources: Any) -> TrainData:
-        config = Sections.model_validate({
-            "data": {name: SourceSection(**{"source": "live", **values}) for name, values in sources.items()},
-            "render": render or {}, "train": train or {},
-        })
+        config = Sections.model_validate(
+            {
+                "data": {name: SourceSection(**{"source": "live", **values}) for name, values in sources.items()},
+                "render": render or {},
+                "train": train or {},
+            }
+        )
         return build_dataset(config, tokenizer, registry, rows)
 
     return make

@@ -61,7 +61,8 @@ def test_implicit_prompt_of_conversations_ends_before_an_assistant_turn() -> Non
     assert shared_prompt([(ASK, FOUR), (ASK, FIVE)]) == ((ASK,), [(FOUR,), (FIVE,)])
     assert shared_prompt([(ASK, FOUR), (ASK, FOUR)]) == ((ASK,), [(FOUR,), (FOUR,)])
     # They part at what the user says, so the last answer that both give stays with the completions.
-    assert shared_prompt([(ASK, FOUR, again, FOUR), (ASK, FOUR, ASK, FIVE)]) == ((ASK,), [(FOUR, again, FOUR), (FOUR, ASK, FIVE)])
+    parted = [(FOUR, again, FOUR), (FOUR, ASK, FIVE)]
+    assert shared_prompt([(ASK, *rest) for rest in parted]) == ((ASK,), parted)
     with pytest.raises(RowError, match="share a prompt"):
         shared_prompt([(FOUR,), (FIVE,)])
     with pytest.raises(RowError, match="found both"):
@@ -70,56 +71,73 @@ def test_implicit_prompt_of_conversations_ends_before_an_assistant_turn() -> Non
 
 def test_side_columns_and_what_is_left_for_rewards() -> None:
     tools = '[{"name": "add"}]'
-    row = {"prompt": "p", "completion": "c", "tools": tools, "weight": 2, "margin": None, "answer": "4",
-           "chat_template_kwargs": {"thinking": False, "unset": None}}
-    assert builtin.PROMPT_COMPLETION.convert(row).side == Side(
+    row = {
+        "prompt": "p",
+        "completion": "c",
+        "tools": tools,
+        "weight": 2,
+        "margin": None,
+        "answer": "4",
+        "chat_template_kwargs": {"thinking": False, "unset": None},
+    }
+    assert builtin.prompt_completion.convert(row).side == Side(
         tools=({"name": "add"},), chat_template_kwargs={"thinking": False}, weight=2.0, columns={"answer": "4"}
     )
     with pytest.raises(RowError, match="number in 'weight', found str 'much'"):
-        builtin.PROMPT_COMPLETION.convert({**row, "weight": "much"})
+        builtin.prompt_completion.convert({**row, "weight": "much"})
     with pytest.raises(RowError, match="JSON in 'tools'"):
-        builtin.PROMPT_COMPLETION.convert({**row, "tools": "[{"})
+        builtin.prompt_completion.convert({**row, "tools": "[{"})
 
 
 def test_messages_lose_the_nulls_that_arrow_fills_in_and_text_parts_are_joined() -> None:
     call = {"function": {"name": "add", "arguments": {"a": 1, "b": None}}, "id": None}
     assert message({"role": "assistant", "content": None, "tool_calls": [call], "name": None}) == {
-        "role": "assistant", "content": "", "tool_calls": [{"function": {"name": "add", "arguments": {"a": 1}}}]
+        "role": "assistant",
+        "content": "",
+        "tool_calls": [{"function": {"name": "add", "arguments": {"a": 1}}}],
     }
     parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
     assert message({"role": "user", "content": parts})["content"] == "ab"
 
 
 def test_a_single_message_and_a_chat_with_a_label_are_understood() -> None:
-    preference = builtin.PREFERENCE.convert({"prompt": [ASK], "chosen": FOUR, "rejected": FIVE})
+    preference = builtin.preference.convert({"prompt": [ASK], "chosen": FOUR, "rejected": FIVE})
     assert preference == kinds.Preference((ASK,), (FOUR,), (FIVE,))
-    unpaired = builtin.UNPAIRED_CHAT.convert({"messages": [ASK, FOUR], "label": 0})
+    unpaired = builtin.unpaired_chat.convert({"messages": [ASK, FOUR], "label": 0})
     assert unpaired == kinds.Unpaired((ASK,), (FOUR,), False)
     with pytest.raises(RowError, match="ends with an assistant turn"):
-        builtin.UNPAIRED_CHAT.convert({"messages": [FOUR, ASK], "label": 1})
+        builtin.unpaired_chat.convert({"messages": [FOUR, ASK], "label": 1})
 
 
 def test_mixed_forms_within_a_row_are_refused() -> None:
     with pytest.raises(RowError, match="found both"):
-        builtin.PREFERENCE.convert({"prompt": [ASK], "chosen": "4", "rejected": [FIVE]})
+        builtin.preference.convert({"prompt": [ASK], "chosen": "4", "rejected": [FIVE]})
 
 
 def test_trajectories_align_numbers_with_all_ids() -> None:
-    row = {"prompt_ids": [5, 6], "completion_ids": [7, 8, 9], "completion_mask": [1, 0, 1], "advantages": 0.5,
-           "old_logps": [-1.0, -2.0, -3.0], "task": "sum"}
-    got = builtin.TRAJECTORY.convert(row)
+    row = {
+        "prompt_ids": [5, 6],
+        "completion_ids": [7, 8, 9],
+        "completion_mask": [1, 0, 1],
+        "advantages": 0.5,
+        "old_logps": [-1.0, -2.0, -3.0],
+        "task": "sum",
+    }
+    got = builtin.trajectory.convert(row)
     assert got == kinds.Trajectory(
-        (5, 6, 7, 8, 9), ((2, 3), (4, 5)),
-        {"advantages": (0, 0, 0.5, 0.5, 0.5), "old": (0, 0, -1, -2, -3)}, side=Side(columns={"task": "sum"}),
+        (5, 6, 7, 8, 9),
+        ((2, 3), (4, 5)),
+        {"advantages": (0, 0, 0.5, 0.5, 0.5), "old": (0, 0, -1, -2, -3)},
+        side=Side(columns={"task": "sum"}),
     )
     with pytest.raises(RowError, match=r"one per completion id \(3\) in 'old_logps', found 2"):
-        builtin.TRAJECTORY.convert({**row, "old_logps": [-1.0, -2.0]})
+        builtin.trajectory.convert({**row, "old_logps": [-1.0, -2.0]})
     with pytest.raises(RowError, match="completion_mask"):
-        builtin.TRAJECTORY.convert({**row, "completion_mask": [1]})
+        builtin.trajectory.convert({**row, "completion_mask": [1]})
 
 
 def test_counts_must_fit() -> None:
     with pytest.raises(RowError, match="2 steps and 1 labels"):
-        builtin.STEPWISE.convert({"prompt": "p", "completions": ["a", "b"], "labels": [True]})
+        builtin.stepwise.convert({"prompt": "p", "completions": ["a", "b"], "labels": [True]})
     with pytest.raises(RowError, match="at least two completions"):
-        builtin.RANKED.convert({"prompt": "p", "completions": ["a"]})
+        builtin.ranked.convert({"prompt": "p", "completions": ["a"]})

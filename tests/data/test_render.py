@@ -1,4 +1,4 @@
-"""Token ids and target masks. The tokenizer makes one token of every byte and of every special token, so places are counted by hand."""
+"""Token ids and target masks. One token is one byte or one special token, so places are counted by hand."""
 
 from __future__ import annotations
 
@@ -208,8 +208,8 @@ def test_rows_without_targets_are_dropped_in_words(renderer: Renderer) -> None:
     assert renderer.render(kinds.Chat((ASK,))) == Dropped("no_targets", "the chat has no assistant turn")
     long_prompt = kinds.PromptCompletion("abcdef", "g")
     assert limited("truncate").render(long_prompt) == Dropped("no_targets", "the prompt alone fills render.max_length")
-    pair = kinds.Preference("abcd", "", "efgh")
-    assert limited("truncate").render(pair) == Dropped("no_targets", "the prompt alone fills render.max_length in chosen and rejected")
+    both = limited("truncate").render(kinds.Preference("abcd", "", "efgh"))
+    assert both == Dropped("no_targets", "the prompt alone fills render.max_length in chosen and rejected")
 
 
 def test_images_are_refused(renderer: Renderer) -> None:
@@ -247,7 +247,8 @@ TEXTS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12)
 def test_targets_of_any_chat_are_the_answers(answers: list[str], question: str) -> None:
     """Whatever the characters (several bytes each, spaces, line ends), the targets decode to the answers and their ends."""
     renderer = Renderer(tiny_tokenizer(), RenderSection(max_length=10_000))
-    messages = [turn for answer in answers for turn in ({"role": "user", "content": question}, {"role": "assistant", "content": answer})]
+    asked = {"role": "user", "content": question}
+    messages = [turn for answer in answers for turn in (asked, {"role": "assistant", "content": answer})]
     (sequence,) = unit_of(renderer, kinds.Chat(tuple(messages))).sequences
     assert targets(renderer, sequence) == "".join(f"{answer}<|im_end|>\n" for answer in answers)
 

@@ -16,7 +16,7 @@ from burnish.testing.tiny import tiny_tokenizer
 
 CHAT = tuple(
     {"role": role, "content": text}
-    for role, text in (("system", "Be kind."), ("user", "Hi"), ("assistant", "Hello"), ("user", "Bye"), ("assistant", "So long"))
+    for role, text in [("system", "Be kind."), *zip(("user", "assistant") * 2, ("Hi", "Hello", "Bye", "So long"), strict=True)]
 )
 
 

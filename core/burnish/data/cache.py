@@ -57,7 +57,7 @@ def load(folder: Path, key: str) -> tuple[pa.Table, dict[str, Any]] | None:
         report: dict[str, Any] = json.loads((entry / REPORT).read_text(encoding="utf-8"))
         with pa.memory_map(str(entry / TABLE)) as source:
             table = pa.ipc.open_file(source).read_all()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
         warnings.warn(f"the cached tokens at {entry} cannot be read ({error}); tokenising again", stacklevel=2)
@@ -85,8 +85,11 @@ def store(folder: Path, key: str, table: pa.Table, report: dict[str, Any]) -> No
 
 @cache
 def _warn_unwritable(folder: str, error: str) -> None:
-    warnings.warn(f"tokens cannot be cached in {folder} ({error}); this run tokenises and goes on. "
-                  "Set BURNISH_CACHE to another folder, or render.cache to false", stacklevel=3)
+    warnings.warn(
+        f"tokens cannot be cached in {folder} ({error}); this run tokenises and goes on. "
+        "Set BURNISH_CACHE to another folder, or render.cache to false",
+        stacklevel=3,
+    )
 
 
 @cache

@@ -93,8 +93,12 @@ class ChatRenderer:
         template = self._template(side)
         try:
             texts, spans = render_jinja_template(
-                [list(messages)], tools=list(side.tools) or None, chat_template=template,
-                return_assistant_tokens_mask=marks, add_generation_prompt=prompt, **arguments,
+                [list(messages)],
+                tools=list(side.tools) or None,
+                chat_template=template,
+                return_assistant_tokens_mask=marks,
+                add_generation_prompt=prompt,
+                **arguments,
             )
         except TemplateError as error:
             roles = ", ".join(str(message["role"]) for message in messages)

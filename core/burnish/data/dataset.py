@@ -95,8 +95,10 @@ def build_dataset(
         raise DataError(f"rows were given for source '{unknown[0]}', which the config does not have: {', '.join(config.data)}")
     renderer = Renderer(tokenizer, config.render)
     return TrainData(
-        {name: _open(name, section, renderer, registry, config.train.seed, (data or {}).get(name))
-         for name, section in config.data.items()},
+        {
+            name: _open(name, section, renderer, registry, config.train.seed, (data or {}).get(name))
+            for name, section in config.data.items()
+        },
         config.train.batch_size,
     )
 

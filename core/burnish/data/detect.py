@@ -104,8 +104,10 @@ def _sniff(known: Format, row: Row, index: int, location: Location) -> float:
 
 
 def _nobody(row: Row, where: str, formats: Sequence[Format]) -> str:
-    return (f"no format knows rows with keys {keys(row)} (first: {where}). Rename them with `columns: {{prompt: question}}`, "
-            f"or name a format. Known: {', '.join(sorted(known.name for known in formats))}.")
+    return (
+        f"no format knows rows with keys {keys(row)} (first: {where}). Rename them with `columns: {{prompt: question}}`, "
+        f"or name a format. Known: {', '.join(sorted(known.name for known in formats))}."
+    )
 
 
 def _mixed(rows: Sequence[Row], odd: Sequence[int], best: Format, likely: Sequence[Format], location: Location) -> str:

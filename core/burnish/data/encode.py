@@ -57,8 +57,12 @@ class Encoder:
         for (special, ends), members in groups.items():
             with_ends = ends and self.tokenizer.is_fast
             batch = self.tokenizer(
-                [ask.text for ask in members], add_special_tokens=special, return_offsets_mapping=with_ends,
-                return_attention_mask=False, return_token_type_ids=False, verbose=False,
+                [ask.text for ask in members],
+                add_special_tokens=special,
+                return_offsets_mapping=with_ends,
+                return_attention_mask=False,
+                return_token_type_ids=False,
+                verbose=False,
             )
             for place, ask in enumerate(members):
                 stops = _ends(batch["offset_mapping"][place]) if with_ends else None

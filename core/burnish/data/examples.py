@@ -37,12 +37,22 @@ class Side:
     columns: Mapping[str, Any] = field(default_factory=dict)
 
 
+def same_form(*parts: Said) -> None:
+    """Refuses a row of which one part is text and another is messages."""
+    if len({isinstance(part, str) for part in parts}) > 1:
+        raise RowError("expected all parts of the row as text or all as messages, found both")
+
+
 @dataclass(frozen=True)
 class _Row:
     """What all examples have."""
 
     kind: ClassVar[str]
     side: Side = field(default_factory=Side, kw_only=True)
+
+    def __post_init__(self) -> None:
+        said = (getattr(self, part) for part in ("prompt", "completion", "chosen", "rejected", "gold") if hasattr(self, part))
+        same_form(*said, *getattr(self, "completions", ()))
 
     @property
     def columns(self) -> Mapping[str, Any]:

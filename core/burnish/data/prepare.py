@@ -141,8 +141,10 @@ def render_chunk(
     """Renders the rows that are examples, all at once; what is wrong with the others, or comes out while rendering, is kept."""
     good = [(place, example) for place, example in chunk if not isinstance(example, RowError)]
     done = iter(renderer.render_many([example for _, example in good], name, [place.index for place, _ in good]))
-    return [(place, example, Rendered(example) if isinstance(example, RowError) else _placed(next(done), place))
-            for place, example in chunk]
+    return [
+        (place, example, Rendered(example) if isinstance(example, RowError) else _placed(next(done), place))
+        for place, example in chunk
+    ]
 
 
 def _placed(rendered: Rendered, place: Place) -> Rendered:

@@ -17,8 +17,9 @@ from burnish.data import examples as kinds
 from burnish.data.chat import ChatRenderer, ChatText, Span
 from burnish.data.encode import Ask, Encoded, Encoder
 from burnish.data.examples import Example, RowError, Said, Side, prompt_of
+from burnish.data.masks import LOST_TURN, completion_masks, cut, from_place, marked
 from burnish.data.prefix import common_prefix
-from burnish.data.units import Ids, Mask, Unit
+from burnish.data.units import Ids, Unit
 from burnish.data.units import Sequence as TokenSequence
 
 if TYPE_CHECKING:
@@ -27,10 +28,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Asking: TypeAlias = Generator[list[Ask], list[Encoded], T]
 STEP_END = "\n"
-LOST_TURN = (
-    "the chat template rewrites the conversation so that an assistant turn cannot be found in its text; mark the answers in "
-    "the template with {% generation %}"
-)
 
 
 @dataclass(frozen=True)
@@ -93,13 +90,16 @@ class Renderer:
         if limit is not None and longest > limit:
             if self.section.overlength != "truncate":
                 return Rendered(Dropped("over_length", f"{longest} tokens, render.max_length is {limit}"), tuple(notes))
-            sequences = [_cut(sequence, limit) for sequence in sequences]
+            sequences = [cut(sequence, limit) for sequence in sequences]
             notes.append("truncated")
         empty = [sequence.role for sequence in sequences if not _has_targets(sequence)]
         if empty and not isinstance(example, kinds.Prompt):
             return Rendered(Dropped("no_targets", _without_targets(example, empty, "truncated" in notes)), tuple(notes))
-        scalars = {name: value for name, value in (("weight", example.side.weight), ("margin", example.side.margin))
-                   if value is not None}
+        scalars = {
+            name: value
+            for name, value in (("weight", example.side.weight), ("margin", example.side.margin))
+            if value is not None
+        }
         return Rendered(Unit(example.kind, tuple(sequences), source, scalars, row), tuple(notes))
 
     def _prompt_ids(self, example: Example) -> Asking[Ids]:
@@ -112,7 +112,7 @@ class Renderer:
     def _text(self, example: kinds.Text) -> Asking[_Draft]:
         (encoded,) = yield [Ask(example.text, special=True)]
         ids = self._ended(encoded.ids)
-        masks = {"completion": _from(ids, 1), "all": _from(ids, 1)}
+        masks = {"completion": from_place(ids, 1), "all": from_place(ids, 1)}
         notes = ([] if self._keeps_first(ids) else ["first_target_lost"]) + self._end_notes(ids)
         return _Draft([TokenSequence(ids, masks)], notes)
 
@@ -124,15 +124,22 @@ class Renderer:
         if len(turns) < len(places):
             raise RowError(LOST_TURN)
         ids = encoded.ids
-        answers = _marked(ids, turns)
+        answers = marked(ids, turns)
         notes = self._end_notes(ids[turns[-1][0] : turns[-1][1]]) if turns else []
         notes += ["tools_unseen"] if chat.tools_unseen else []
-        return _Draft([TokenSequence(ids, {"completion": answers, "assistant": answers, "last": _marked(ids, turns[-1:]),
-                                           "all": _from(ids, 1)})], notes)
+        return _Draft(
+            [
+                TokenSequence(
+                    ids,
+                    {"completion": answers, "assistant": answers, "last": marked(ids, turns[-1:]), "all": from_place(ids, 1)},
+                )
+            ],
+            notes,
+        )
 
     def _prompt(self, example: kinds.Prompt) -> Asking[_Draft]:
         ids = yield from self._prompt_ids(example)
-        return _Draft([TokenSequence(ids, {"completion": np.zeros(len(ids), dtype=np.bool_), "all": _from(ids, 1)})], [])
+        return _Draft([TokenSequence(ids, {"completion": np.zeros(len(ids), dtype=np.bool_), "all": from_place(ids, 1)})], [])
 
     def _completion(self, example: kinds.PromptCompletion) -> Asking[_Draft]:
         return self._completions(example.prompt, {"main": example.completion}, example.side)
@@ -175,7 +182,7 @@ class Renderer:
         for (role, completion), chat, one in zip(completions.items(), chats, encoded, strict=True):
             ids = self._ended(one.ids) if said else one.ids
             turns = yield from _places(chat, one)
-            masks = _completion_masks(ids, split, turns, completion)
+            masks = completion_masks(ids, split, turns, completion)
             sequences.append(TokenSequence(ids, masks, role, scalars=scalars or {}))
             notes += [] if split else ["first_target_lost"]
             notes += ["tools_unseen"] if chat.tools_unseen else []
@@ -185,23 +192,26 @@ class Renderer:
     def _stepwise(self, example: kinds.Stepwise) -> Asking[_Draft]:
         """Prompt and steps are tokenised apart, so that every step ends at a token: the separator after it, which is scored."""
         said = isinstance(example.prompt, str)
-        prompt, end, *steps = yield [self._prompt_ask(example.prompt, example.side), Ask(STEP_END, special=False),
-                                     *(Ask(step, special=False) for step in example.steps)]
+        prompt, end, *steps = yield [
+            self._prompt_ask(example.prompt, example.side),
+            Ask(STEP_END, special=False),
+            *(Ask(step, special=False) for step in example.steps),
+        ]
         head = self._without_eos(prompt.ids) if said else prompt.ids
         ids = np.concatenate([head, *(np.concatenate([step.ids, end.ids]) for step in steps)])
         stops = len(head) + np.cumsum([len(step.ids) + len(end.ids) for step in steps]) - 1
         marks, labels = np.zeros(len(ids), dtype=np.bool_), np.zeros(len(ids), dtype=np.float32)
         marks[stops] = True
         labels[stops] = example.labels
-        masks = {"completion": _from(ids, max(len(head), 1)), "all": _from(ids, 1), "steps": marks}
+        masks = {"completion": from_place(ids, max(len(head), 1)), "all": from_place(ids, 1), "steps": marks}
         return _Draft([TokenSequence(ids, masks, tokens={"label": labels})], [] if len(head) else ["first_target_lost"])
 
     def _trajectory(self, example: kinds.Trajectory) -> Asking[_Draft]:
         yield from ()
         ids = np.asarray(example.ids, dtype=np.int64)
-        own = _marked(ids, example.spans)
+        own = marked(ids, example.spans)
         tokens = {name: np.asarray(numbers, dtype=np.float32) for name, numbers in example.tokens.items()}
-        masks = {"completion": own, "assistant": own, "last": _marked(ids, example.spans[-1:]), "all": _from(ids, 1)}
+        masks = {"completion": own, "assistant": own, "last": marked(ids, example.spans[-1:]), "all": from_place(ids, 1)}
         return _Draft([TokenSequence(ids, masks, tokens=tokens)], [])
 
     def _whole(self, prompt: Said, completion: Said, side: Side) -> ChatText:
@@ -271,45 +281,6 @@ def _places(chat: ChatText, encoded: Encoded) -> Asking[list[Span | None]]:
         found = list(zip(cuts[::2], cuts[1::2], strict=True))
     places = iter(found)
     return [None if span is None else next(places) for span in chat.spans]
-
-
-def _completion_masks(ids: Ids, split: int, turns: list[Span | None], completion: Said) -> dict[str, Mask]:
-    """The masks of a sequence whose completion starts at `split`; `assistant` is left out when a turn of the prompt is lost."""
-    answer = _from(ids, max(split, 1))
-    masks = {"completion": answer, "assistant": answer, "last": answer, "all": _from(ids, 1)}
-    if isinstance(completion, str):
-        return masks
-    if len(completion) > 1:
-        if None in turns[-sum(message["role"] == "assistant" for message in completion) :]:
-            raise RowError(LOST_TURN)
-        masks["completion"], masks["last"] = answer & _marked(ids, turns), answer & _marked(ids, turns[-1:])
-    if None in turns:
-        del masks["assistant"]
-    else:
-        masks["assistant"] = masks["completion"] | _marked(ids, turns)
-    return masks
-
-
-def _marked(ids: Ids, spans: Sequence[Span | None]) -> Mask:
-    """A mask of the spans, without token 0."""
-    mask = np.zeros(len(ids), dtype=np.bool_)
-    for span in spans:
-        if span is not None:
-            mask[span[0] : span[1]] = True
-    mask[:1] = False
-    return mask
-
-
-def _from(ids: Ids, start: int) -> Mask:
-    """A mask of everything from `start` on."""
-    return np.arange(len(ids)) >= start
-
-
-def _cut(sequence: TokenSequence, limit: int) -> TokenSequence:
-    return TokenSequence(
-        sequence.ids[:limit], {name: mask[:limit] for name, mask in sequence.masks.items()}, sequence.role,
-        {name: numbers[:limit] for name, numbers in sequence.tokens.items()}, sequence.scalars, sequence.inputs, sequence.salt,
-    )
 
 
 def _has_targets(sequence: TokenSequence) -> bool:

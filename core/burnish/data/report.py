@@ -76,8 +76,10 @@ class SourceReport:
     def lines(self) -> Iterator[str]:
         """The report in words."""
         held = f", {self.held_out} held out" if self.held_out else ""
-        yield (f"{self.name}: {self.rows} rows ({self.format}), {self.kept} for training{held}, "
-               f"{self.tokens} tokens, {self.targets} of them targets")
+        yield (
+            f"{self.name}: {self.rows} rows ({self.format}), {self.kept} for training{held}, "
+            f"{self.tokens} tokens, {self.targets} of them targets"
+        )
         yield from (f"  {count} dropped, {REASONS[reason]}: {self.places(reason)}" for reason, count in self.dropped.items())
         yield from (f"  {count} rows {NOTES[note]}: {self.places(note)}" for note, count in self.notes.items())
 

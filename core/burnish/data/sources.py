@@ -177,7 +177,12 @@ def _with_columns(source: RowSource, columns: Mapping[str, str]) -> RowSource:
             missing = [theirs for theirs in taken if theirs not in row]
             if missing:
                 raise DataError(f"{place} has no column '{missing[0]}', which `columns` names. {did_you_mean(missing[0], row)}")
-            yield place, {**{key: value for key, value in row.items() if key not in taken},
-                          **{ours: row[theirs] for ours, theirs in columns.items()}}
+            yield (
+                place,
+                {
+                    **{key: value for key, value in row.items() if key not in taken},
+                    **{ours: row[theirs] for ours, theirs in columns.items()},
+                },
+            )
 
     return RowSource(source.name, read, lambda: f"{source.fingerprint()}|{sorted(columns.items())}")

@@ -17,15 +17,17 @@ _ARRAYS = pa.map_(pa.string(), pa.binary())
 _SEQUENCE = pa.struct(
     [("role", pa.string()), ("ids", pa.binary()), ("masks", _ARRAYS), ("tokens", _ARRAYS), ("scalars", pa.string())]
 )
-SCHEMA = pa.schema([
-    ("row", pa.int64()),  # index in the source
-    ("draw", pa.float64()),  # where the row falls in [0, 1) when a fraction is held out
-    ("num_tokens", pa.int64()),
-    ("num_targets", pa.int64()),
-    ("kind", pa.string()),
-    ("scalars", pa.string()),
-    ("sequences", pa.list_(_SEQUENCE)),
-])
+SCHEMA = pa.schema(
+    [
+        ("row", pa.int64()),  # index in the source
+        ("draw", pa.float64()),  # where the row falls in [0, 1) when a fraction is held out
+        ("num_tokens", pa.int64()),
+        ("num_targets", pa.int64()),
+        ("kind", pa.string()),
+        ("scalars", pa.string()),
+        ("sequences", pa.list_(_SEQUENCE)),
+    ]
+)
 
 
 def to_batch(units: Iterable[Unit], draws: Iterable[float]) -> pa.RecordBatch:
@@ -62,7 +64,10 @@ class Units(Sequence[Unit]):
 
 def _unit_row(unit: Unit, draw: float) -> dict[str, Any]:
     return {
-        "row": unit.row, "draw": draw, "kind": unit.kind, "scalars": json.dumps(dict(unit.scalars)),
+        "row": unit.row,
+        "draw": draw,
+        "kind": unit.kind,
+        "scalars": json.dumps(dict(unit.scalars)),
         "num_tokens": sum(len(sequence) for sequence in unit.sequences),
         "num_targets": sum(int(sequence.masks["completion"].sum()) for sequence in unit.sequences),
         "sequences": [_sequence_row(sequence) for sequence in unit.sequences],
@@ -72,7 +77,9 @@ def _unit_row(unit: Unit, draw: float) -> dict[str, Any]:
 def _sequence_row(sequence: TokenSequence) -> dict[str, Any]:
     assert not sequence.inputs, "inputs other than ids have no place in the table"
     return {
-        "role": sequence.role, "ids": sequence.ids.astype(np.int32).tobytes(), "scalars": json.dumps(dict(sequence.scalars)),
+        "role": sequence.role,
+        "ids": sequence.ids.astype(np.int32).tobytes(),
+        "scalars": json.dumps(dict(sequence.scalars)),
         "masks": {name: np.packbits(mask).tobytes() for name, mask in sequence.masks.items()},
         "tokens": {name: numbers.tobytes() for name, numbers in sequence.tokens.items()},
     }
@@ -85,7 +92,9 @@ def _to_unit(values: Mapping[str, Any], source: str) -> Unit:
 
 def _to_sequence(values: Mapping[str, Any]) -> TokenSequence:
     ids = np.frombuffer(values["ids"], dtype=np.int32).astype(np.int64)
-    masks = {name: np.unpackbits(np.frombuffer(bits, dtype=np.uint8), count=len(ids)).astype(np.bool_)
-             for name, bits in values["masks"]}
+    masks = {
+        name: np.unpackbits(np.frombuffer(bits, dtype=np.uint8), count=len(ids)).astype(np.bool_)
+        for name, bits in values["masks"]
+    }
     tokens = {name: np.frombuffer(numbers, dtype=np.float32) for name, numbers in values["tokens"]}
     return TokenSequence(ids, masks, values["role"], tokens, json.loads(values["scalars"]))

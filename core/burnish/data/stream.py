@@ -42,7 +42,13 @@ class StreamDraws:
     """Draws from a stream. One unit is read ahead, so that the end of a pass is known when its last unit is given."""
 
     def __init__(
-        self, reader: Reader, renderer: Renderer, seed: int, buffer_size: int, fraction: float, report: SourceReport,
+        self,
+        reader: Reader,
+        renderer: Renderer,
+        seed: int,
+        buffer_size: int,
+        fraction: float,
+        report: SourceReport,
         start: SourceCursor,
     ) -> None:
         self._reader, self._renderer, self._seed, self._buffer_size = reader, renderer, seed, buffer_size

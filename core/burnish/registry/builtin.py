@@ -29,7 +29,7 @@ def burnish_formats() -> list[FormatRecord]:
     return [
         FormatRecord(
             name=name,
-            target=f"burnish.data.formats.builtin:{name.upper()}",
+            target=f"burnish.data.formats.builtin:{name}",
             examples=f"burnish.data.formats.rows:{name.upper()}",
             kind=kind,
             summary=f"columns {columns}",

@@ -49,8 +49,9 @@ class AlpacaPreference:
 
     def convert(self, row: Row) -> Preference:
         """One question in the user's words, two answers."""
-        return Preference(_prompt(row), _answer(row, "chosen"), _answer(row, "rejected"),
-                          side=side(row, (*ASKED, "chosen", "rejected")))
+        return Preference(
+            _prompt(row), _answer(row, "chosen"), _answer(row, "rejected"), side=side(row, (*ASKED, "chosen", "rejected"))
+        )
 
 
 def _explained(row: Row, answers: tuple[str, ...]) -> float:

@@ -12,24 +12,24 @@ from typing import Any
 from burnish.data import examples as kinds
 from burnish.data.examples import Example, Row, RowError, Side
 from burnish.data.formats.columns import (
+    FLAG,
+    IDS,
+    MESSAGES,
+    NUMBER,
+    SAID,
+    TEXT,
+    Check,
     brief,
-    is_flag,
-    is_messages,
     is_number,
-    is_said,
     list_of,
     message,
     said,
-    same_form,
     shared_prompt,
     side,
 )
 
-Check = Callable[[Any], bool]
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
+Build = Callable[[Row, Side], Example]
+NUMBERS = {"advantages": "advantages", "old_logps": "old", "behaviour_logps": "behaviour", "ref_logps": "reference"}
 
 
 @dataclass(frozen=True)
@@ -38,108 +38,133 @@ class Columns:
 
     name: str
     kind: str
-    expects: str
     columns: Mapping[str, Check]
-    build: Callable[[Row, Side], Example]
+    build: Build
 
     def sniff(self, row: Row) -> float:
         """The number of its columns, or 0 when one is missing or holds something else."""
-        return float(len(self.columns)) if all(check(row.get(name)) for name, check in self.columns.items()) else 0.0
+        return float(len(self.columns)) if all(check.holds(row.get(name)) for name, check in self.columns.items()) else 0.0
 
     def convert(self, row: Row) -> Example:
         """The example; RowError says which column is not what was expected."""
         for name, check in self.columns.items():
-            if not check(row.get(name)):
-                raise RowError(f"expected {self.expects}; found {brief(row.get(name))} in '{name}'")
+            if not check.holds(row.get(name)):
+                raise RowError(f"expected {check.words} in '{name}'; found {brief(row.get(name))}")
         return self.build(row, side(row, tuple(self.columns)))
 
 
-def _prompt_completion(row: Row, extra: Side) -> Example:
-    prompt, completion = said(row, "prompt"), said(row, "completion")
-    same_form(prompt, completion)
-    return kinds.PromptCompletion(prompt, completion, side=extra)
+def _columns(kind: str, **columns: Check) -> Callable[[Build], Columns]:
+    """Makes a format of the function under it: its name, the columns that it reads, the example that it builds."""
+    return lambda build: Columns(build.__name__, kind, columns, build)
 
 
-def _preference(row: Row, extra: Side) -> Example:
-    prompt, chosen, rejected = said(row, "prompt"), said(row, "chosen"), said(row, "rejected")
-    same_form(prompt, chosen, rejected)
-    return kinds.Preference(prompt, chosen, rejected, side=extra)
+@_columns("text", text=TEXT)
+def text(row: Row, extra: Side) -> Example:
+    return kinds.Text(row["text"], side=extra)
 
 
-def _preference_implicit(row: Row, extra: Side) -> Example:
-    prompt, (chosen, rejected) = shared_prompt([said(row, "chosen"), said(row, "rejected")])
-    return kinds.Preference(prompt, chosen, rejected, side=extra)
+@_columns("chat", messages=MESSAGES)
+def chat(row: Row, extra: Side) -> Example:
+    return kinds.Chat(tuple(map(message, row["messages"])), side=extra)
 
 
-def _triple(row: Row, extra: Side) -> Example:
-    prompt, chosen, rejected, gold = (said(row, name) for name in ("prompt", "chosen", "rejected", "reference"))
-    same_form(prompt, chosen, rejected, gold)
-    return kinds.Triple(prompt, chosen, rejected, gold, side=extra)
+@_columns("prompt", prompt=SAID)
+def prompt(row: Row, extra: Side) -> Example:
+    return kinds.Prompt(said(row, "prompt"), side=extra)
 
 
-def _triple_implicit(row: Row, extra: Side) -> Example:
-    prompt, (chosen, rejected, gold) = shared_prompt([said(row, name) for name in ("chosen", "rejected", "reference")])
-    return kinds.Triple(prompt, chosen, rejected, gold, side=extra)
+@_columns("prompt_completion", prompt=SAID, completion=SAID)
+def prompt_completion(row: Row, extra: Side) -> Example:
+    return kinds.PromptCompletion(said(row, "prompt"), said(row, "completion"), side=extra)
 
 
-def _ranked(row: Row, extra: Side) -> Example:
-    prompt = said(row, "prompt")
+@_columns("preference", prompt=SAID, chosen=SAID, rejected=SAID)
+def preference(row: Row, extra: Side) -> Example:
+    return kinds.Preference(said(row, "prompt"), said(row, "chosen"), said(row, "rejected"), side=extra)
+
+
+@_columns("preference", chosen=SAID, rejected=SAID)
+def preference_implicit(row: Row, extra: Side) -> Example:
+    asked, (chosen, rejected) = shared_prompt([said(row, "chosen"), said(row, "rejected")])
+    return kinds.Preference(asked, chosen, rejected, side=extra)
+
+
+@_columns("triple", prompt=SAID, chosen=SAID, rejected=SAID, reference=SAID)
+def triple(row: Row, extra: Side) -> Example:
+    return kinds.Triple(*(said(row, name) for name in ("prompt", "chosen", "rejected", "reference")), side=extra)
+
+
+@_columns("triple", chosen=SAID, rejected=SAID, reference=SAID)
+def triple_implicit(row: Row, extra: Side) -> Example:
+    asked, answers = shared_prompt([said(row, name) for name in ("chosen", "rejected", "reference")])
+    return kinds.Triple(asked, *answers, side=extra)
+
+
+@_columns("ranked", prompt=SAID, completions=list_of(SAID))
+def ranked(row: Row, extra: Side) -> Example:
     completions = tuple(said({"completions": item}, "completions") for item in row["completions"])
-    same_form(prompt, *completions)
     if len(completions) < 2:
         raise RowError("expected at least two completions, best first; found one")
-    return kinds.Ranked(prompt, completions, side=extra)
+    return kinds.Ranked(said(row, "prompt"), completions, side=extra)
 
 
-def _rated(row: Row, extra: Side) -> Example:
-    prompt, completion = said(row, "prompt"), said(row, "completion")
-    same_form(prompt, completion)
-    return kinds.Rated(prompt, completion, float(row["rating"]), side=extra)
+@_columns("rated", prompt=SAID, completion=SAID, rating=NUMBER)
+def rated(row: Row, extra: Side) -> Example:
+    return kinds.Rated(said(row, "prompt"), said(row, "completion"), float(row["rating"]), side=extra)
 
 
-def _unpaired(row: Row, extra: Side) -> Example:
-    prompt, completion = said(row, "prompt"), said(row, "completion")
-    same_form(prompt, completion)
-    return kinds.Unpaired(prompt, completion, bool(row["label"]), side=extra)
+@_columns("unpaired", prompt=SAID, completion=SAID, label=FLAG)
+def unpaired(row: Row, extra: Side) -> Example:
+    return kinds.Unpaired(said(row, "prompt"), said(row, "completion"), bool(row["label"]), side=extra)
 
 
-def _unpaired_chat(row: Row, extra: Side) -> Example:
-    *prompt, last = (message(item) for item in row["messages"])
-    if not prompt or last["role"] != "assistant":
+@_columns("unpaired", messages=MESSAGES, label=FLAG)
+def unpaired_chat(row: Row, extra: Side) -> Example:
+    *asked, last = (message(item) for item in row["messages"])
+    if not asked or last["role"] != "assistant":
         raise RowError(f"expected a conversation that ends with an assistant turn; found {brief(row['messages'])}")
-    return kinds.Unpaired(tuple(prompt), (last,), bool(row["label"]), side=extra)
+    return kinds.Unpaired(tuple(asked), (last,), bool(row["label"]), side=extra)
 
 
-def _stepwise(row: Row, extra: Side) -> Example:
+@_columns("stepwise", prompt=SAID, completions=list_of(TEXT), labels=list_of(FLAG))
+def stepwise(row: Row, extra: Side) -> Example:
     steps, labels = tuple(row["completions"]), tuple(float(label) for label in row["labels"])
     if len(steps) != len(labels):
         raise RowError(f"expected one label per step; found {len(steps)} steps and {len(labels)} labels")
     return kinds.Stepwise(said(row, "prompt"), steps, labels, side=extra)
 
 
-_IDS = list_of(lambda value: isinstance(value, int) and not isinstance(value, bool))
-_NUMBERS = {"advantages": "advantages", "old_logps": "old", "behaviour_logps": "behaviour", "ref_logps": "reference"}
-
-
-def _trajectory(row: Row, extra: Side) -> Example:
-    prompt, completion = tuple(row["prompt_ids"]), tuple(row["completion_ids"])
+@_columns("trajectory", prompt_ids=IDS, completion_ids=IDS)
+def trajectory(row: Row, extra: Side) -> Example:
+    """Besides the ids: `completion_mask`, 1 where a completion id is the policy's own, and numbers per completion id."""
+    start, count = len(row["prompt_ids"]), len(row["completion_ids"])
     own = row.get("completion_mask")
-    own = [1] * len(completion) if own is None else list(own)
-    tokens = {name: _aligned(row[column], column, len(prompt), len(completion))
-              for column, name in _NUMBERS.items() if row.get(column) is not None}
-    if len(own) != len(completion):
-        raise RowError(f"expected one entry per completion id ({len(completion)}) in 'completion_mask', found {len(own)}")
-    columns = {key: value for key, value in extra.columns.items() if key not in (*_NUMBERS, "completion_mask")}
-    return kinds.Trajectory(prompt + completion, _spans(own, len(prompt)), tokens,
-                            side=Side(weight=extra.weight, margin=extra.margin, columns=columns))
+    own = [1] * count if own is None else list(own)
+    if len(own) != count:
+        raise RowError(f"expected one entry per completion id ({count}) in 'completion_mask', found {len(own)}")
+    given = {column: row[column] for column in NUMBERS if row.get(column) is not None}
+    tokens = {NUMBERS[column]: (0.0,) * start + _per_id(value, column, count) for column, value in given.items()}
+    columns = {key: value for key, value in extra.columns.items() if key not in (*NUMBERS, "completion_mask")}
+    return kinds.Trajectory(
+        (*row["prompt_ids"], *row["completion_ids"]),
+        _spans(own, start),
+        tokens,
+        side=Side(weight=extra.weight, margin=extra.margin, columns=columns),
+    )
 
 
-def _aligned(value: Any, column: str, num_prompt: int, num_completion: int) -> tuple[float, ...]:
-    """One number per id: a single number is everyone's, a list belongs to the completion; the prompt's are 0, never read."""
-    numbers = [float(value)] * num_completion if is_number(value) else [float(item) for item in value]
-    if len(numbers) != num_completion:
-        raise RowError(f"expected a number or one per completion id ({num_completion}) in '{column}', found {len(numbers)}")
-    return (0.0,) * num_prompt + tuple(numbers)
+FORMATS = (
+    *(text, chat, prompt, prompt_completion, preference, preference_implicit, triple, triple_implicit),
+    *(ranked, rated, unpaired, unpaired_chat, stepwise, trajectory),
+)
+
+
+def _per_id(value: Any, column: str, count: int) -> tuple[float, ...]:
+    """One number per completion id; a single one is everyone's."""
+    numbers = (float(value),) * count if is_number(value) else tuple(float(item) for item in value)
+    if len(numbers) != count:
+        raise RowError(f"expected a number or one per completion id ({count}) in '{column}', found {len(numbers)}")
+    return numbers
 
 
 def _spans(own: list[Any], start: int) -> tuple[tuple[int, int], ...]:
@@ -151,35 +176,3 @@ def _spans(own: list[Any], start: int) -> tuple[tuple[int, int], ...]:
         elif flag:
             spans.append((place, place + 1))
     return tuple(spans)
-
-
-TEXT = Columns("text", "text", "text in 'text'", {"text": _is_text}, lambda row, extra: kinds.Text(row["text"], side=extra))
-CHAT = Columns("chat", "chat", "messages (role, content) in 'messages'", {"messages": is_messages},
-               lambda row, extra: kinds.Chat(tuple(map(message, row["messages"])), side=extra))
-PROMPT = Columns("prompt", "prompt", "text or messages in 'prompt'", {"prompt": is_said},
-                 lambda row, extra: kinds.Prompt(said(row, "prompt"), side=extra))
-PROMPT_COMPLETION = Columns("prompt_completion", "prompt_completion", "text or messages in 'prompt' and 'completion'",
-                            {"prompt": is_said, "completion": is_said}, _prompt_completion)
-PREFERENCE = Columns("preference", "preference", "text or messages in 'prompt', 'chosen' and 'rejected'",
-                     {"prompt": is_said, "chosen": is_said, "rejected": is_said}, _preference)
-PREFERENCE_IMPLICIT = Columns("preference_implicit", "preference", "whole texts or conversations in 'chosen' and 'rejected'",
-                              {"chosen": is_said, "rejected": is_said}, _preference_implicit)
-TRIPLE = Columns("triple", "triple", "text or messages in 'prompt', 'chosen', 'rejected' and 'reference'",
-                 {"prompt": is_said, "chosen": is_said, "rejected": is_said, "reference": is_said}, _triple)
-TRIPLE_IMPLICIT = Columns("triple_implicit", "triple", "whole texts or conversations in 'chosen', 'rejected' and 'reference'",
-                          {"chosen": is_said, "rejected": is_said, "reference": is_said}, _triple_implicit)
-RANKED = Columns("ranked", "ranked", "'prompt', and a list of completions in 'completions', best first",
-                 {"prompt": is_said, "completions": list_of(is_said)}, _ranked)
-RATED = Columns("rated", "rated", "'prompt', 'completion' and a number in 'rating'",
-                {"prompt": is_said, "completion": is_said, "rating": is_number}, _rated)
-UNPAIRED = Columns("unpaired", "unpaired", "'prompt', 'completion' and true or false in 'label'",
-                   {"prompt": is_said, "completion": is_said, "label": is_flag}, _unpaired)
-UNPAIRED_CHAT = Columns("unpaired_chat", "unpaired", "'messages' that end with an assistant turn, and true or false in 'label'",
-                        {"messages": is_messages, "label": is_flag}, _unpaired_chat)
-STEPWISE = Columns("stepwise", "stepwise", "'prompt', a list of steps in 'completions' and one 0 or 1 each in 'labels'",
-                   {"prompt": is_said, "completions": list_of(_is_text), "labels": list_of(is_flag)}, _stepwise)
-TRAJECTORY = Columns("trajectory", "trajectory", "lists of token ids in 'prompt_ids' and 'completion_ids'",
-                     {"prompt_ids": _IDS, "completion_ids": _IDS}, _trajectory)
-
-FORMATS = (TEXT, CHAT, PROMPT, PROMPT_COMPLETION, PREFERENCE, PREFERENCE_IMPLICIT, TRIPLE, TRIPLE_IMPLICIT, RANKED, RATED,
-           UNPAIRED, UNPAIRED_CHAT, STEPWISE, TRAJECTORY)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
-from burnish.data.examples import Message, Row, RowError, Said, Side
+from burnish.data.examples import Message, Row, RowError, Said, Side, same_form
 from burnish.data.prefix import common_prefix
 
 SIDE = ("tools", "images", "image", "chat_template_kwargs", "weight", "margin")
@@ -29,19 +30,30 @@ def is_said(value: Any) -> bool:
     return isinstance(value, str) or is_message(value) or is_messages(value)
 
 
-def is_flag(value: Any) -> bool:
-    """Whether `value` is a truth value (True, False, 1, 0)."""
-    return isinstance(value, (bool, int, float)) and value in (0, 1)
-
-
 def is_number(value: Any) -> bool:
     """Whether `value` is a finite number and no truth value."""
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def list_of(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
+@dataclass(frozen=True)
+class Check:
+    """What a column must hold, in words and as a test."""
+
+    words: str
+    holds: Callable[[Any], bool]
+
+
+def list_of(check: Check) -> Check:
     """A check for non-empty lists whose every item passes `check`."""
-    return lambda value: _is_list(value) and all(map(check, value))
+    return Check(f"a list of {check.words}", lambda value: _is_list(value) and all(map(check.holds, value)))
+
+
+TEXT = Check("text", lambda value: isinstance(value, str))
+SAID = Check("text or messages", is_said)
+MESSAGES = Check("messages (role, content)", is_messages)
+NUMBER = Check("a number", is_number)
+FLAG = Check("true or false", lambda value: isinstance(value, (bool, int, float)) and value in (0, 1))
+IDS = list_of(Check("token ids", lambda value: isinstance(value, int) and not isinstance(value, bool)))
 
 
 def message(value: Mapping[str, Any]) -> Message:
@@ -64,12 +76,6 @@ def said(row: Row, column: str) -> Said:
     if is_messages(value):
         return tuple(map(message, value))  # type: ignore[arg-type]
     raise RowError(f"expected text or messages (role, content) in '{column}', found {brief(value)}")
-
-
-def same_form(*parts: Said) -> None:
-    """Refuses a row of which one part is text and another is messages."""
-    if len({isinstance(part, str) for part in parts}) > 1:
-        raise RowError("expected all parts of the row as text or all as messages, found both: " + ", ".join(map(brief, parts)))
 
 
 def side(row: Row, used: Sequence[str]) -> Side:
