@@ -21,6 +21,7 @@ from burnish.objective.views import Frame, Lists, Member, Pairs, Sequences, Stat
 
 Numbers = List[List[float]]
 Scalars = Mapping[str, List[float]]
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Given:
     """Readings that sequences carry with them, in float64."""
 
     dtype: torch.dtype = torch.float64
-    device: torch.device = torch.device("cpu")
+    device: torch.device = CPU
 
     def read(self, signal: Signal, sequences: List[Sequence], masks: List[Mask]) -> Tensor:
         """As `Readings.read`; what was not given is 0."""
@@ -95,7 +96,8 @@ def lists(items: List[Numbers], *, reference: List[Numbers] | None = None) -> Li
     members = []
     for place, own in enumerate(items):
         roles = [f"item{index}" for index in range(len(own))]
-        sides = _sides(roles, [[item] for item in own], None if reference is None else [[item] for item in reference[place]], None)
+        theirs = None if reference is None else [[item] for item in reference[place]]
+        sides = _sides(roles, [[item] for item in own], theirs, None)
         members += _members("ranked", sides, None)
     return Lists(_frame(reference, None, None), members)
 

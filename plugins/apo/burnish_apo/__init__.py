@@ -1,0 +1,3 @@
+"""Anchored preference optimisation."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,3 @@
+"""Length-normalised direct preference optimisation."""
+
+__version__ = "0.1.0"

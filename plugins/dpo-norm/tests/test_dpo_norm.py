@@ -1,0 +1,46 @@
+"""Length-normalised DPO: numbers by hand, degenerate case, direction of the gradient, refusals."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from burnish_dpo_norm.loss import DPONorm
+
+from burnish.objective import Pairs
+from burnish.testing import pairs
+
+
+def batch() -> Pairs:
+    """One pair: r_w = 2 over two tokens, r_l = -1 over one."""
+    return pairs([[-1.0, -1.0]], [[-3.0]], reference=([[-2.0, -2.0]], [[-2.0]]))
+
+
+def test_a_pair_by_hand() -> None:
+    # r_w / 2 = 1 and r_l / 1 = -1, so h = .5 * 2 = 1 and L = log(1 + e^-1) = .3132617.
+    assert DPONorm(beta=0.5)(batch()).pair.tolist() == pytest.approx([0.3132617], abs=1e-7)
+
+
+def test_a_margin_column_is_subtracted() -> None:
+    wide = pairs([[-1.0, -1.0]], [[-3.0]], reference=([[-2.0, -2.0]], [[-2.0]]), scalars={"margin": [1.0]})
+    assert DPONorm(beta=0.5)(wide).pair.tolist() == pytest.approx([math.log(2)])
+
+
+def test_policy_equal_to_reference() -> None:
+    same = pairs([[-1.0, -1.0]], [[-3.0]], reference=([[-1.0, -1.0]], [[-3.0]]))
+    assert DPONorm()(same).pair.tolist() == pytest.approx([math.log(2)])
+
+
+def test_the_gradient_raises_the_chosen_and_lowers_the_rejected_answer() -> None:
+    one = batch()
+    loss = DPONorm(beta=0.5)(one).pair
+    chosen, rejected = torch.autograd.grad(loss.sum(), (one.chosen.logp.values, one.rejected.logp.values))
+    assert (chosen < 0).all()
+    assert (rejected > 0).all()
+
+
+@pytest.mark.parametrize(("field", "value"), [("beta", 0.0), ("beta", -1.0)])
+def test_refuses_values_out_of_range(field: str, value: float) -> None:
+    with pytest.raises(ValueError, match=field):
+        DPONorm(**{field: value})

@@ -1,0 +1,3 @@
+"""Efficient exact optimisation."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,52 @@
+"""The hinge loss: numbers by hand, degenerate case, direction of the gradient, refusals."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from burnish_hinge.loss import Hinge
+
+from burnish.objective import Pairs
+from burnish.testing import pairs
+
+
+def batch() -> Pairs:
+    """One pair: r_w = 2 over two tokens, r_l = -1 over one."""
+    return pairs([[-1.0, -1.0]], [[-3.0]], reference=([[-2.0, -2.0]], [[-2.0]]))
+
+
+def test_a_pair_by_hand() -> None:
+    # beta .1: 1 - .1 * (2 + 1) = .7; beta .5: 1 - .5 * 3 < 0, so nothing.
+    assert Hinge(beta=0.1)(batch()).pair.tolist() == pytest.approx([0.7])
+    assert Hinge(beta=0.5)(batch()).pair.tolist() == [0.0]
+
+
+def test_beyond_the_margin_there_is_no_gradient() -> None:
+    one = batch()
+    loss = Hinge(beta=0.5)(one).pair
+    [gradient] = torch.autograd.grad(loss.sum(), one.chosen.logp.values)
+    assert not gradient.any()
+
+
+def test_policy_equal_to_reference() -> None:
+    same = pairs([[-1.0, -1.0]], [[-3.0]], reference=([[-1.0, -1.0]], [[-3.0]]))
+    assert Hinge()(same).pair.tolist() == [1.0]
+
+
+def test_the_gradient_raises_the_chosen_and_lowers_the_rejected_answer() -> None:
+    one = batch()
+    loss = Hinge(beta=0.1)(one).pair
+    chosen, rejected = torch.autograd.grad(loss.sum(), (one.chosen.logp.values, one.rejected.logp.values))
+    assert (chosen < 0).all()
+    assert (rejected > 0).all()
+
+
+@pytest.mark.parametrize(("field", "value"), [("beta", 0.0), ("beta", -1.0)])
+def test_refuses_values_out_of_range(field: str, value: float) -> None:
+    with pytest.raises(ValueError, match=field):
+        Hinge(**{field: value})
+
+
+def test_a_margin_column_is_asked_for_on_top() -> None:
+    wide = pairs([[-1.0, -1.0]], [[-3.0]], reference=([[-2.0, -2.0]], [[-2.0]]), scalars={"margin": [1.5]})
+    assert Hinge(beta=0.5)(wide).pair.tolist() == pytest.approx([1.0])

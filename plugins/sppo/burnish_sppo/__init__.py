@@ -1,0 +1,3 @@
+"""Self-play preference optimisation."""
+
+__version__ = "0.1.0"
