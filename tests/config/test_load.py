@@ -62,7 +62,7 @@ def test_a_config_is_immutable(kit: Registry) -> None:
         ("train: 3\n", "run.yaml:1: train: should be a valid dictionary or instance of TrainSection, found 3"),
         ("data:\n  main: {options: {}}\n", "run.yaml:2: data.main.source: is required, and missing"),
         ("data: {source: x.jsonl}\n", "run.yaml:1: data.source: should be"),
-        ("data:\n  main:\n    source: x\n    fromat: auto\n", "run.yaml:4: data.main.fromat: unknown key. Did you mean 'format'"),
+        ("data:\n  main:\n    source: x\n    fromat: auto\n", "run.yaml:4: data.main.fromat: unknown key. Did you mean"),
         ("model:\n  adapter:\n    lora:\n      rank: 3\n", "run.yaml:4: model.adapter.lora.rank: unknown key."),
         ("model:\n  adapter:\n  - {name: a}\n", "run.yaml:3: model.adapter.0: an adapter has either `lora`"),
         ("model: {quantize: 4bit}\n", "run.yaml:1: model: weights in 4bit cannot be trained themselves"),
