@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SHOWN = {"text", "console", "mermaid", "", "jsonl", "toml"}
+SHOWN = {"bibtex", "text", "console", "mermaid", "", "jsonl", "toml"}
 
 FENCE = re.compile(r"^(?P<indent> *)```(?P<info>[^\n`]*)\n(?P<body>.*?)^(?P=indent)```\s*$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"^# (?P<name>[\w./-]+\.(?:py|yaml|toml|jsonl|md))\n")
