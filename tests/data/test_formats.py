@@ -96,6 +96,9 @@ def test_messages_lose_the_nulls_that_arrow_fills_in_and_text_parts_are_joined()
         "content": "",
         "tool_calls": [{"function": {"name": "add", "arguments": {"a": 1}}}],
     }
+    call = {"function": {"name": "add", "arguments": '{"a": 1}'}}
+    parsed = message({"role": "assistant", "content": "", "tool_calls": [call]})["tool_calls"]
+    assert parsed == [{"function": {"name": "add", "arguments": {"a": 1}}}], "as chat templates want it"
     parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
     assert message({"role": "user", "content": parts})["content"] == "ab"
 

@@ -124,3 +124,4 @@ def test_a_stream_is_read_as_it_is_needed(build: Build, monkeypatch: pytest.Monk
     read.clear()
     assert len(drawn(data, Cursor(), 3)) == 3
     assert max(read) < 50 + 2 * 32
+    assert data.fingerprints == {"main": "the given rows"}

@@ -70,8 +70,11 @@ class TrainData:
 
     @property
     def fingerprints(self) -> dict[str, str]:
-        """A hash of each source's content, to tell at resume whether it has changed; may read all of it."""
-        return {name: source.reader.source.fingerprint() for name, source in self._sources.items()}
+        """A hash of each source's content, to tell at resume whether it has changed; of a stream only names and sizes."""
+        return {
+            name: source.reader.source.sketch if source.share.size is None else source.reader.source.fingerprint()
+            for name, source in self._sources.items()
+        }
 
     @property
     def holdout(self) -> dict[str, list[Unit]]:

@@ -36,11 +36,15 @@ class Place:
 
 @dataclass(frozen=True)
 class RowSource:
-    """Rows with their places, as often as asked. fingerprint: a hash of the content, which may read all of it."""
+    """Rows with their places, as often as asked. fingerprint: a hash of the content, which may read all of it.
+
+    sketch: what can be said of the content without reading it.
+    """
 
     name: str
     read: Callable[[], Iterator[tuple[Place, Row]]]
     fingerprint: Callable[[], str]
+    sketch: str
 
     def __iter__(self) -> Iterator[tuple[Place, Row]]:
         return self.read()
@@ -84,7 +88,8 @@ def _from_path(wanted: str, section: SourceSection) -> RowSource | None:
                 yield Place(index, str(file), line), row
                 index += 1
 
-    return RowSource(wanted, read, lambda: f"{files_hash(files)}|{delimiter}")
+    sizes = ", ".join(f"{file.name} {file.stat().st_size}" for file in files)
+    return RowSource(wanted, read, lambda: f"{files_hash(files)}|{delimiter}", sizes)
 
 
 def _of_split(folder: Path, split: str) -> list[Path]:
@@ -163,7 +168,7 @@ def _from_rows(rows: Callable[[], Iterable[Row]], name: str) -> RowSource:
             digest.update(json.dumps(row, sort_keys=True, default=repr).encode() + b"\n")
         return digest.hexdigest()
 
-    return RowSource(name, read, fingerprint)
+    return RowSource(name, read, fingerprint, name)
 
 
 def _with_columns(source: RowSource, columns: Mapping[str, str]) -> RowSource:
@@ -185,4 +190,5 @@ def _with_columns(source: RowSource, columns: Mapping[str, str]) -> RowSource:
                 },
             )
 
-    return RowSource(source.name, read, lambda: f"{source.fingerprint()}|{sorted(columns.items())}")
+    renamed = str(sorted(columns.items()))
+    return RowSource(source.name, read, lambda: f"{source.fingerprint()}|{renamed}", f"{source.sketch}|{renamed}")

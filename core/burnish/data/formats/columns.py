@@ -57,12 +57,17 @@ IDS = list_of(Check("token ids", lambda value: isinstance(value, int) and not is
 
 
 def message(value: Mapping[str, Any]) -> Message:
-    """One message; None entries (Arrow fills absent keys with them) are taken out, text parts joined."""
+    """One message; None entries (Arrow fills absent keys with them) are taken out, text parts joined, arguments of calls
+    that are JSON text read, since chat templates write them as JSON themselves."""
     clean: Message = _without_none(value)
     content = clean.get("content")
     if isinstance(content, list) and all(isinstance(part, Mapping) and part.get("type") == "text" for part in content):
         clean["content"] = "".join(str(part.get("text", "")) for part in content)
     clean.setdefault("content", "")
+    for call in clean.get("tool_calls", ()):
+        function = call.get("function", call)
+        if isinstance(function.get("arguments"), str):
+            function["arguments"] = _parsed(function["arguments"])
     return clean
 
 
@@ -139,6 +144,15 @@ def brief(value: Any) -> str:
         return "messages by " + ", ".join(str(item["role"]) for item in value[:6]) + (", ..." if len(value) > 6 else "")
     text = repr(value)
     return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
+
+
+def _parsed(text: str) -> Any:
+    """The object that `text` is the JSON of, or the text."""
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        return text
+    return value if isinstance(value, dict) else text
 
 
 def _is_list(value: Any) -> bool:
