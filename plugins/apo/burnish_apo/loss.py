@@ -96,7 +96,7 @@ class APOZeroUnpaired:
     def __post_init__(self) -> None:
         if not self.beta > 0:
             raise ValueError(f"beta must be above 0, got {self.beta}")
-        if not min(self.desirable_weight, self.undesirable_weight) >= 0:
+        if not (self.desirable_weight >= 0 and self.undesirable_weight >= 0):
             raise ValueError(f"weights must be at least 0, got {self.desirable_weight} and {self.undesirable_weight}")
 
     def signals(self) -> frozenset[Signal]:

@@ -1,0 +1,3 @@
+"""Alpha preference optimisation."""
+
+__version__ = "0.1.0"

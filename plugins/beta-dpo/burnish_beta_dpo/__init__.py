@@ -1,0 +1,3 @@
+"""Direct preference optimisation with dynamic beta."""
+
+__version__ = "0.1.0"

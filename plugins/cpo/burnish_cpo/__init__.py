@@ -1,0 +1,3 @@
+"""Contrastive preference optimisation."""
+
+__version__ = "0.1.0"

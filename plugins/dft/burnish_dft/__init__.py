@@ -1,0 +1,3 @@
+"""Dynamic fine-tuning."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,3 @@
+"""Kahneman-Tversky optimisation."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,3 @@
+"""Odds ratio preference optimisation."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,3 @@
+"""Preference optimisation of ranked lists."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,3 @@
+"""Simple preference optimisation."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,3 @@
+"""Triple preference optimisation."""
+
+__version__ = "0.1.0"

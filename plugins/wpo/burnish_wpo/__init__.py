@@ -1,0 +1,3 @@
+"""Weighted preference optimisation."""
+
+__version__ = "0.1.0"
