@@ -16,7 +16,8 @@ from burnish.config.defaults import with_plugin_options
 from burnish.engine.distributed import make_accelerator
 from burnish.engine.export import export_model
 from burnish.engine.loop import train_loop
-from burnish.engine.resume import restore, settled
+from burnish.engine.progress import Progress
+from burnish.engine.resume import refuse_changed_code, restore, settled
 from burnish.engine.rundir import RunDirectory
 from burnish.engine.setup import Live, set_up
 from burnish.engine.tracking import start_trackers
@@ -70,6 +71,8 @@ def train(
     asked = with_plugin_options(asked, registry)
     accelerator = make_accelerator(asked.train, asked.track, directory.path)
     with _owned(directory, accelerator, resume):
+        if resume:
+            Progress(shown=accelerator.is_main_process).say(*refuse_changed_code(asked, directory, step, allow_changes))
         run = set_up(asked, registry, live, directory, accelerator)
         if resume:
             restore(run, step, allow_changes)

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from burnish.config import Config, custom_values
-from burnish.engine.checkpoint import load_checkpoint, load_origin
+from burnish.engine.checkpoint import Checkpoints, load_checkpoint, load_origin
 from burnish.engine.run import Run, State
+from burnish.engine.rundir import RunDirectory
 from burnish.errors import RunError
 from burnish.registry import Registry, differences
 
@@ -47,6 +48,15 @@ def refuse_changes(before: Mapping[str, Any], now: Mapping[str, Any], allowed: b
     return changes
 
 
+def refuse_changed_code(config: Config, directory: RunDirectory, step: int | None, allowed: bool) -> list[str]:
+    """The code that the config names, a line each, before any of it runs; `RunError` when the run began with other code."""
+    code = custom_values(config)
+    checkpoints = Checkpoints(directory.checkpoints, config.checkpoint.keep)
+    if code and checkpoints.steps():
+        refuse_changes({"code": load_origin(checkpoints.choose(step))["code"]}, {"code": code}, allowed)
+    return [f"code of this run: {name} ({digest})" for name, digest in code.items()]
+
+
 def restore(run: Run, step: int | None, allow_changes: bool) -> None:
     """Put the run where its checkpoint of `step` (else the newest) was; one without any begins anew."""
     checkpoints, main = run.checkpoints, run.accelerator.is_main_process
@@ -60,7 +70,6 @@ def restore(run: Run, step: int | None, allow_changes: bool) -> None:
     if main:
         changes = refuse_changes(load_origin(folder), run.origin, allow_changes)
         run.progress.say(*(f"changed since the checkpoint: {line}" for line in changes))
-        run.progress.say(*(f"code of this run: {name} ({hash[:12]})" for name, hash in run.origin["code"].items()))
     trainer = load_checkpoint(folder, run.trained, run.accelerator.process_index)
     run.guard.skipped, scaler = trainer.pop("skipped"), trainer.pop("scaler")
     if run.accelerator.scaler is not None and scaler is not None:
