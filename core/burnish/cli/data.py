@@ -92,16 +92,15 @@ def _config(what: str, overrides: list[str], tokenizer: str | None) -> tuple[Sec
     from burnish.config import load_config
     from burnish.errors import ConfigError
 
-    registry = plugins.load()
     given: Any = Path(what)
     if given.suffix not in (".yaml", ".yml"):
         given = {"data": {"main": {"source": what}}}
     if tokenizer is not None:
         overrides = [*overrides, f"model.name={tokenizer}"]
-    config = load_config(given, overrides=overrides, registry=registry)
+    config = load_config(given, overrides)
     if config.model.name is None:
         raise ConfigError("rows become tokens only with a tokenizer: give --tokenizer MODEL")
-    return config, registry
+    return config, plugins.load(config.plugins.disable)
 
 
 def _tokenizer(config: Sections, registry: Registry) -> Any:

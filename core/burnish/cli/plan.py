@@ -22,12 +22,12 @@ def plan(
 ) -> None:
     """Print the resolved config, the data, steps, tokens, memory, and why a feature is off."""
     from burnish import registry as plugins
-    from burnish.config import load_config
-    from burnish.config.show import to_yaml
+    from burnish.config import load_config, to_yaml, with_plugin_options
     from burnish.engine.forecast import forecast
 
-    registry = plugins.load()
-    loaded = load_config(config, overrides or [], registry)
+    loaded = load_config(config, overrides or [])
+    registry = plugins.load(loaded.plugins.disable)
+    loaded = with_plugin_options(loaded, registry)
     found = forecast(loaded, registry)
     sections = {
         "config": to_yaml(loaded).rstrip().splitlines(),

@@ -1,28 +1,29 @@
-"""What losses read beside the policy, against what the config gives them. In: a config and signals. Out: nothing, or a
-refusal."""
+"""What losses read beside the policy, against what the config gives them. In: a config and its entries. Out: at most a
+refusal.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from burnish.config.load import Config
 from burnish.errors import ConfigError
 
 if TYPE_CHECKING:
-    from burnish.model.signals import Signal
+    from burnish.objective.entries import Entry
 
 
-def check_roles(config: Config, reads: Mapping[str, Iterable[Signal]]) -> None:
-    """ConfigError when a part of the objective reads a model that the config rules out. reads: path of the part -> its
-    signals."""
+def check_roles(config: Config, entries: Iterable[Entry]) -> None:
+    """ConfigError when a part of the objective reads a model that the config rules out."""
     with config.located():
-        for path, signals in reads.items():
-            roles = {signal.role for signal in signals}
+        for place, entry in enumerate(entries):
+            roles = {signal.role for signal in entry.signals() | entry.derived_signals()}
+            path = f"objective.{place}: {entry.name}"
             if "reference" in roles and config.reference.model == "none":
                 raise ConfigError(
-                    f"{path}: compares with a reference, but {config.origin('reference.model')} says `reference.model: none`. "
+                    f"{path} compares with a reference, but {config.origin('reference.model')} says `reference.model: none`. "
                     "Drop that line (the model before training is then the reference), or choose a loss without one"
                 )
             if "teacher" in roles and config.teacher.model is None:
-                raise ConfigError(f"{path}: learns from a teacher, but there is none; say which with `teacher.model`")
+                raise ConfigError(f"{path} learns from a teacher, but there is none; say which with `teacher.model`")

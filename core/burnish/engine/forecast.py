@@ -17,7 +17,7 @@ from torch import nn
 from burnish.batch.layout import Kind
 from burnish.batch.plan import plan
 from burnish.batch.trie import num_unique_tokens
-from burnish.config import Config, custom_values
+from burnish.config import Config, check_roles, custom_values
 from burnish.data.dataset import Cursor, TrainData, build_dataset
 from burnish.data.units import Sequence, Unit
 from burnish.engine.budget import activation_bytes, choose_budget, free_bytes
@@ -85,6 +85,8 @@ def forecast(config: Config, registry: Registry) -> Forecast:
     """Everything but the training itself; raises what `train` would raise before loading weights."""
     with config.located():
         objective = None if custom_values(config) else Objective.parse(config.objective, registry)
+    if objective is not None:
+        check_roles(config, objective.entries)
     tokenizer = load_tokenizer(config.model, registry)
     data = build_dataset(config, tokenizer, registry)
     if objective is not None:
