@@ -76,7 +76,9 @@ def test_changed_rows_and_tokenizers_make_new_ones(build: Build, write_rows: Wri
     build(main={"source": str(path)})
     assert rendered == ["main", "main"]
     tokenizers = [tiny_tokenizer(), tiny_tokenizer(bos=True), tiny_tokenizer(chat=False), tiny_tokenizer(pad_is_eos=True)]
-    assert len({cache.tokenizer_hash(tokenizer) for tokenizer in tokenizers}) == 4
+    tokenizers.append(tiny_tokenizer())
+    tokenizers[-1].chat_template += " "
+    assert len({cache.tokenizer_hash(tokenizer) for tokenizer in tokenizers}) == 5
 
 
 def test_the_hash_of_a_tokenizer_survives_its_use() -> None:

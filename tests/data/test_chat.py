@@ -93,6 +93,11 @@ def test_turns_that_the_template_does_not_write_are_not_found() -> None:
     assert "assistant" not in pair.sequences[0].masks, "a turn of the prompt is lost, so the mask would be wrong"
 
 
+def test_a_template_that_changes_with_the_content_elsewhere_hides_the_turn() -> None:
+    counts = "{% for m in messages %}{{ m.role }}:{{ m.content }}({{ m.content | length }}){{ loop.last }}{% endfor %}"
+    assert turns(counts, USER, BOT, USER, BOT)[0] is None
+
+
 def test_tokenizers_without_offsets_give_the_same_masks(tokenizer: Any) -> None:
     chat = Chat((SYSTEM, USER, BOT, USER, {"role": "assistant", "content": "ü 漢"}))
     units = [Renderer(one, RenderSection()).render(chat) for one in (tokenizer, WithoutOffsets(tokenizer))]

@@ -59,6 +59,12 @@ def test_every_batch_holds_the_shares() -> None:
     assert all(Counter(unit.source for unit in batch) == {"a": 3, "b": 1} for batch, _ in islice(batches, 50))
 
 
+def test_draws_happen_in_the_order_of_their_times() -> None:
+    """a draws at (k + 1/2) / 3: 1/6, 3/6, 5/6, 7/6; b at 1/2 and 3/2; of equal times the first source's comes first."""
+    batches = mixture({"a": 50, "b": 50}, {"a": 3.0, "b": 1.0}, batch_size=1).batches(Cursor())
+    assert "".join(batch[0].source for batch, _ in islice(batches, 8)) == "aabaaaba"
+
+
 def test_the_smaller_source_is_repeated_until_the_larger_is_through() -> None:
     batches = []
     for batch, cursor in mixture({"large": 9, "small": 2}).batches(Cursor()):

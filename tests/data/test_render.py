@@ -174,6 +174,30 @@ def test_trajectories_keep_their_ids(renderer: Renderer) -> None:
     assert renderer.prompt_ids(example).tolist() == [5]
 
 
+def test_token_0_is_never_a_target(renderer: Renderer) -> None:
+    (sequence,) = unit_of(renderer, kinds.Trajectory((5, 6), ((0, 2),))).sequences
+    assert sequence.masks["completion"].tolist() == [False, True]
+
+
+def test_equal_texts_are_tokenised_once() -> None:
+    given: list[str] = []
+
+    class Counting:
+        def __init__(self) -> None:
+            self._tokenizer = tiny_tokenizer()
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._tokenizer, name)
+
+        def __call__(self, texts: list[str], **settings: Any) -> Any:
+            given.extend(texts)
+            return self._tokenizer(texts, **settings)
+
+    rows = [kinds.Preference("ab", "c", "d"), kinds.PromptCompletion("ab", "c")]
+    Renderer(Counting(), RenderSection()).render_many(rows, "main", [0, 1])
+    assert sorted(given) == ["ab", "abc", "abd"]
+
+
 def test_prompts_have_no_targets_and_are_kept(renderer: Renderer) -> None:
     (sequence,) = unit_of(renderer, kinds.Prompt((ASK,))).sequences
     assert not sequence.masks["completion"].any()
