@@ -72,25 +72,26 @@ class _Sums:
     forwarded_tokens: Counter[str] = field(default_factory=Counter)
     forwards: Counter[str] = field(default_factory=Counter)
 
-    def add(self, part: Part, places: List[int], outcome: Outcome) -> None:
+    def add(self, outcome: Outcome) -> None:
         """One part on the members of one micro-batch."""
-        name, shares = part.entry.name, outcome.shares.detach().double()
+        name, shares = outcome.part, outcome.shares.double()
         self.values[name] = self.values.get(name, 0.0) + float(shares.sum())
         self.merge(name, outcome.metrics)
-        if bad := [part.members[places[index]].unit for index in (~shares.isfinite()).nonzero()[:, 0].tolist()]:
+        if bad := [outcome.units[index] for index in (~shares.isfinite()).nonzero()[:, 0].tolist()]:
             self.faults[name] = self.faults.get(name, ()) + tuple((unit.source, unit.row) for unit in bad)
 
     def merge(self, part: str, metrics: Mapping[str, Tally]) -> None:
         """Further metrics of `part`, which must be the same ones every time."""
-        known = self.metrics.setdefault(part, dict(metrics))
-        if known.keys() != metrics.keys():
+        known = self.metrics.get(part)
+        if known is None:
+            self.metrics[part] = dict(metrics)
+        elif known.keys() == metrics.keys():
+            self.metrics[part] = {name: known[name].merge(tally) for name, tally in metrics.items()}
+        else:
             odd = min(known.keys() ^ metrics.keys())
             raise ObjectiveError(
-                f"{part} gave the metric '{odd}' for some micro-batches only; give it always, with no values if need be"
+                f"{part} gave the metric '{odd}' for some micro-batches only; it is given always, if need be empty"
             )
-        self.metrics[part] = {
-            name: known[name].merge(tally) if known[name] is not tally else tally for name, tally in metrics.items()
-        }
 
 
 class StepRunner:
@@ -121,15 +122,17 @@ class StepRunner:
         own = self._share(units, live_masks(parts, units))
         scored = self._score_before(parts, [unit for micro in own for unit in micro])
         after = close_parts(parts, scored, state or {})
-        sums = _Sums()
+        outcomes: list[Outcome] = []  # read after the last backward, so that no device is waited for in between
         for turn, micro in enumerate(own):
             with self._without_sync(train and turn + 1 < len(own)), torch.set_grad_enabled(train):
-                loss = self._forward(parts, micro, scored, sums)
+                loss = self._forward(parts, micro, scored, outcomes)
                 if train:
                     self._backward(loss * self._num_ranks)
-        for part in parts:
-            if part.settled and self._rank == 0:
-                sums.add(part, range(len(part.members)), part.settled)
+        if self._rank == 0:  # all ranks have settled the same
+            outcomes += [part.settled for part in parts if part.settled]
+        sums = _Sums()
+        for outcome in outcomes:
+            sums.add(outcome)
         sums.forwarded_tokens = self.roles.forwarded_tokens - before[0]
         sums.forwards = self.roles.forwards - before[1]
         num_tokens = sum(len(sequence) for sequence, _ in live_masks(parts, units))
@@ -166,13 +169,15 @@ class StepRunner:
                 for signal in signals:
                     scores.put(signal, sequence, mask, values[signal])
         if self._num_ranks > 1 and has_prepass(self.objective.entries):
-            for others in _all_gather(scores):
-                scores.merge(others)
+            every = _all_gather(scores)
+            scores = Scores()  # what two ranks know may differ in the last bit, so all take the first one's
+            for each in every:
+                scores.merge(each)
         parameter = next(self.roles.policy.parameters())
         dtype = torch.float64 if parameter.dtype == torch.float64 else torch.float32
         return Detached(scores, dtype, parameter.device)
 
-    def _forward(self, parts: List[Part], micro: List[Unit], scored: Detached, sums: _Sums) -> Tensor:
+    def _forward(self, parts: List[Part], micro: List[Unit], scored: Detached, outcomes: list[Outcome]) -> Tensor:
         """One forward of the policy for all parts: the micro-batch's share of the objective."""
         read = live_masks(parts, micro)
         sequences, masks = [sequence for sequence, _ in read], [mask for _, mask in read]
@@ -188,7 +193,7 @@ class StepRunner:
                 total = total + part.entry.weight * part.surrogate(places, live)
             elif places:
                 outcome = part.compute(places, live)
-                sums.add(part, places, outcome)
+                outcomes.append(outcome.detached())
                 total = total + part.entry.weight * outcome.shares.sum()
         return total
 

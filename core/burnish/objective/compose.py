@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from collections.abc import Sequence as List
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import Any
 
@@ -18,7 +18,7 @@ from torch import Tensor
 from burnish.data.units import Mask, Sequence, Unit
 from burnish.errors import ObjectiveError
 from burnish.model.signals import Role, Signal
-from burnish.objective.contract import Loss, Weight, derived_signals
+from burnish.objective.contract import Loss, Weight, blamed, derived_signals
 from burnish.objective.entries import Entry, parse_objective
 from burnish.objective.ragged import Ragged
 from burnish.objective.readings import Live, Readings
@@ -53,12 +53,18 @@ class Objective:
         return frozenset(role for role in roles if self.signals(role))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Outcome:
-    """A part on some of its members: what each adds to the part's value [members], and metrics by their bare names."""
+    """A part on some of its members. shares: what each adds to the part's value [members]. metrics: by their bare names."""
 
+    part: str
+    units: tuple[Unit, ...]
     shares: Tensor
     metrics: Mapping[str, Tally]
+
+    def detached(self) -> Outcome:
+        """The same numbers, without gradient."""
+        return replace(self, shares=self.shares.detach())
 
 
 @dataclass
@@ -101,12 +107,14 @@ class Part:
     def compute(self, places: List[int], readings: Readings) -> Outcome:
         """The loss on the members at `places`."""
         batch = self.batch(places, readings)
-        terms = self.entry.loss(batch)
+        with blamed(self.entry.name):
+            terms = self.entry.loss(batch)
         _check(self.entry.name, terms, batch, LEVELS.get(self.entry.data, ("token", "sequence")))
         metrics = dict(terms.metrics)
         multipliers = self._multipliers(places, readings, metrics)
         shares = self.entry.reduction.shares(terms, multipliers, self.denominator)
-        return Outcome(shares, {name: Tally.of(metric) for name, metric in metrics.items()})
+        units = tuple(self.members[place].unit for place in places)
+        return Outcome(self.entry.name, units, shares, {name: Tally.of(metric) for name, metric in metrics.items()})
 
     def surrogate(self, places: List[int], live: Live) -> Tensor:
         """A number whose gradient is the injected one, on the members at `places`."""
@@ -134,15 +142,15 @@ class Part:
         rows = [unit.scalars.get("weight", 1.0) for unit in units]
         product: Ragged | Tensor = torch.tensor(rows, dtype=readings.dtype, device=readings.device)
         sizes = torch.tensor([len(self.members[place].sequences) for place in places], device=readings.device)
-        for name, weight in self.entry.weights:
-            batch = self.sequences(f"{self.entry.name}/{name}", weight, places, readings)
-            with torch.no_grad():
+        for owner, weight in self.entry.owners[1:]:
+            batch = self.sequences(owner, weight, places, readings)
+            with torch.no_grad(), blamed(owner):
                 terms = weight(batch)
-            _check(f"{self.entry.name}/{name}", terms, batch, ("sequence",) if self.entry.couples else ("token", "sequence"))
-            metrics.update({(f"{name}/{key}" if key in metrics else key): metric for key, metric in terms.metrics.items()})
+            _check(owner, terms, batch, ("sequence",) if self.entry.couples else ("token", "sequence"))
+            metrics.update({(f"{owner}/{key}" if key in metrics else key): metric for key, metric in terms.metrics.items()})
             values = terms.values
-            if not isinstance(values, Ragged):
-                values = torch.segment_reduce(values, "prod", lengths=sizes, unsafe=True) if self.entry.couples else values
+            if not isinstance(values, Ragged) and self.entry.couples:
+                values = torch.segment_reduce(values, "prod", lengths=sizes, unsafe=True)
             product = _times(product, values)
         return product
 

@@ -24,14 +24,18 @@ Of a loss alone:
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from collections.abc import Sequence as List
+from contextlib import contextmanager
 from typing import Any, Protocol, cast
 
+import torch
+
 from burnish.data.units import Sequence, Unit
-from burnish.errors import ObjectiveError
+from burnish.errors import BurnishError, ObjectiveError
 from burnish.model.signals import Signal
 from burnish.objective.terms import Terms
-from burnish.objective.views import Member, Sequences, Statistic
+from burnish.objective.views import Batch, Member, Sequences, Statistic
 
 OWN = "self"
 
@@ -60,12 +64,24 @@ class Weight(Protocol):
         ...
 
 
+@contextmanager
+def blamed(owner: str) -> Iterator[None]:
+    """Whatever goes wrong in a plugin's own code is an ObjectiveError that names it."""
+    try:
+        yield
+    except (BurnishError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        raise ObjectiveError(f"{owner} failed: {type(error).__name__}: {error}") from error
+
+
 def derive(part: Loss | Weight, owner: str, units: tuple[Unit, ...], pairing: tuple[int, ...]) -> list[tuple[Sequence, ...]]:
     """Derived sequences of each unit; none for parts without `derive`."""
     function = getattr(part, "derive", None)
     if function is None or not units:
         return [() for _ in units]
-    derived = [tuple(sequences) for sequences in function(units, pairing)]
+    with blamed(owner):
+        derived = [tuple(sequences) for sequences in function(units, pairing)]
     if len(derived) != len(units):
         raise ObjectiveError(
             f"{owner}: derive() gave {len(derived)} results for {len(units)} units; it gives one tuple for each"
@@ -88,10 +104,13 @@ def scored_for_statistic(part: Loss | Weight, member: Member) -> tuple[Sequence,
     return (*own, *(sequence for role, sequence in member.derived.items() if role in roles))
 
 
-def statistic(part: Loss | Weight, batch: Any, state: Any) -> tuple[Statistic, Any]:
+def statistic(part: Any, owner: str, batch: Batch, state: Any) -> tuple[Statistic, Any]:
     """The part's statistic of the global batch, and its new state."""
-    function = getattr(part, "statistic", None)
-    return function(batch, state) if function else ({}, None)
+    with blamed(owner):
+        found = part.statistic(batch, state)
+    if not (isinstance(found, tuple) and len(found) == 2 and isinstance(found[0], Mapping)):
+        raise ObjectiveError(f"{owner}: statistic() gave {type(found).__name__}; it gives ({{name: numbers}}, state)")
+    return found
 
 
 def is_coupled(part: Loss | Weight) -> bool:

@@ -20,7 +20,7 @@ from burnish.data.units import Mask, Sequence, Unit
 from burnish.errors import ObjectiveError
 from burnish.model.signals import Role, Signal
 from burnish.objective.compose import Objective, Part
-from burnish.objective.contract import derive, scored_for_statistic, statistic
+from burnish.objective.contract import blamed, derive, scored_for_statistic, statistic
 from burnish.objective.entries import Entry
 from burnish.objective.readings import Detached, Live, Scores
 from burnish.objective.views import Member
@@ -77,7 +77,9 @@ def _open(entry: Entry, units: List[Unit], pairing: List[int] | None) -> Part:
     unscored = Detached(Scores(), torch.float64, torch.device("cpu"))
     for name, owner in entry.owners:
         if part.members and (keeps := getattr(owner, "keeps", None)):
-            _keep(part, name, keeps(part.batch_for(name, range(len(part.members)), unscored)))
+            with blamed(name):
+                kept = keeps(part.batch_for(name, range(len(part.members)), unscored))
+            _keep(part, name, kept)
     counted = {id(member.unit) for member in part.members}
     extra = _derived(entry, units, [place for place, unit in enumerate(units) if id(unit) in counted], pairing)
     part.members = [replace(member, derived=extra[id(member.unit)]) for member in part.members]
@@ -115,15 +117,14 @@ def _needs(entry: Entry, member: Member, role: Role) -> Iterator[Need]:
 
 def _take_statistics(part: Part, scored: Detached, state: State) -> State:
     """The statistics of a part's owners, into the part; members that one of them does not keep leave it. Gives the states."""
+    owners = [(name, owner) for name, owner in part.entry.owners if hasattr(owner, "statistic")]
+    if not part.members:  # nothing of this source in the batch: the states stay
+        return {name: state[name] for name, _ in owners if name in state}
     after: State = {}
     keep: list[tuple[str, Tensor]] = []
-    for name, owner in part.entry.owners:
-        if not hasattr(owner, "statistic"):
-            continue
-        if not part.members:  # nothing of this source in the batch: the state stays
-            after.update({name: state[name]} if name in state else {})
-            continue
-        found, after[name] = statistic(owner, part.batch_for(name, range(len(part.members)), scored), state.get(name))
+    for name, owner in owners:
+        found, moved = statistic(owner, name, part.batch_for(name, range(len(part.members)), scored), state.get(name))
+        after.update({} if moved is None else {name: moved})
         part.statistics[name] = {key: value for key, value in found.items() if key != "keep"}
         keep += [(name, value) for key, value in found.items() if key == "keep" and isinstance(value, Tensor)]
     for name, kept in keep:
@@ -160,4 +161,4 @@ def _differentiate(part: Part, scored: Detached) -> None:
     for signal, gradient in zip(leaves, gradients, strict=True):
         if gradient is not None:
             part.injected[signal] = dict(zip(map(id, sequences), torch.split(gradient, lengths), strict=True))
-    part.settled = replace(part.settled, shares=part.settled.shares.detach())
+    part.settled = part.settled.detached()

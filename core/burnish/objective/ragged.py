@@ -28,7 +28,8 @@ class _Gather(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         (index,) = ctx.saved_tensors
         order = torch.argsort(index, stable=True)
-        return segment_sum(grads[0][order], torch.bincount(index, minlength=ctx.size)), None
+        counts = index.new_zeros(ctx.size).scatter_add_(0, index, torch.ones_like(index))
+        return segment_sum(grads[0][order], counts), None
 
 
 def gather(values: Tensor, index: Tensor) -> Tensor:

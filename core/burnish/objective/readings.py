@@ -61,7 +61,7 @@ class Scores:
         array[mask] = values
 
     def merge(self, other: Scores) -> None:
-        """Add what another rank has scored; both know the same numbers where both know any."""
+        """Add what another rank has scored; what is known already stays."""
         for key, theirs in other.arrays.items():
             mine = self.arrays.setdefault(key, theirs)
             self.arrays[key] = np.where(np.isnan(mine), theirs, mine)

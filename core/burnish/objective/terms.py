@@ -20,8 +20,8 @@ class Metric:
     """Numbers to be logged as one, over the global batch.
 
     values: [n] or ragged; n may be 0. weights: the same shape; how often a value counts in a mean or standard deviation, what
-    it is multiplied by in a sum; minimum and maximum skip values of weight 0. how: `mean`, `sum`, `min`, `max` or `std` (n - 1 in
-    the denominator). A metric whose weights add up to 0 is not logged.
+    it is multiplied by in a sum; minimum and maximum skip values of weight 0. how: `mean`, `sum`, `min`, `max` or `std` (n - 1
+    in the denominator). A metric whose weights add up to 0 is not logged.
     """
 
     values: Tensor | Ragged

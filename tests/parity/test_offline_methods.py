@@ -1,0 +1,201 @@
+"""Every offline method against an oracle: TRL's trainers where they have it, else float64 arithmetic written out here.
+
+Loss and gradients on a tiny Qwen3 with a reference of its own, to 1e-5 relative by norm. The last test prints the table.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import trl
+from torch import nn
+from trl.experimental import cpo, orpo, tpo
+
+from burnish.registry import load
+from burnish.registry.records import LossRecord, WeightRecord
+from burnish.testing import evaluate, tiny_model, tiny_tokenizer
+
+Rows = list[dict[str, Any]]
+PAIRS: Rows = [
+    {"prompt": "The sky is ", "chosen": "blue today.", "rejected": "made of cheese, they say."},
+    {"prompt": "Two and two: ", "chosen": "four", "rejected": "5"},
+    {"prompt": "Two and two: ", "chosen": "it is four", "rejected": "forty"},
+    {"prompt": "Say nothing", "chosen": "", "rejected": "no!"},
+    {"prompt": "Two and ten: ", "chosen": "twelve", "rejected": "twelve hundred"},
+]
+SHORT = PAIRS[1:3]  # e^-r must stay a number that float32 can tell apart
+TRIPLES: Rows = [{**row, "reference": f"I say {row['chosen']}"} for row in PAIRS]
+MARKED: Rows = [
+    {"prompt": row["prompt"], "completion": row["chosen" if good else "rejected"], "label": good}
+    for row, good in zip(PAIRS, (True, False, False, True, True), strict=True)
+]
+SHIFT = [(place - 1) % len(MARKED) for place in range(len(MARKED))]  # TRL gives each row the completion of the row before
+
+
+@dataclass(frozen=True)
+class Case:
+    """One setting. ours: the objective. trainer: TRL's. theirs: its arguments. options: of `evaluate`."""
+
+    ours: Any
+    trainer: str
+    theirs: dict[str, Any]
+    rows: Rows = field(default_factory=lambda: PAIRS)
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def dpo(loss_type: str, ours: Any, rows: Rows = PAIRS, **arguments: Any) -> Case:
+    """A loss type of DPOTrainer."""
+    return Case(ours if isinstance(ours, list) else [ours], "dpo", {"loss_type": [loss_type], **arguments}, rows)
+
+
+def with_nll(form: str, **options: Any) -> list[dict[str, Any]]:
+    """A contrast of CPO beside the likelihood of the chosen answer."""
+    return [{"cpo": {"form": form, **options}}, {"sft": {"on": "chosen"}}]
+
+
+def with_gold(loss: dict[str, Any]) -> list[dict[str, Any]]:
+    """A contrast of TPO beside the likelihood of the gold answer."""
+    return [loss, {"sft": {"on": "gold"}}]
+
+
+def reward(**options: Any) -> dict[str, Any]:
+    return {"reward": options}
+
+
+DIVERGENCES = {"forward_kl": "forward_kl", "js_divergence": "js", "alpha_divergence": "alpha"}
+LOGISTIC = {
+    "sigmoid": "dpo",
+    "sigmoid_norm": "dpo_norm",
+    **{name: name for name in ("hinge", "ipo", "robust", "exo_pair", "discopop")},
+}
+ABSOLUTE = ("nca_pair", "bco_pair", "sppo_hard", "aot_unpaired", "apo_zero", "apo_down")
+CASES: dict[str, Case] = {
+    "sft": Case(["sft"], "sft", {}, MARKED),
+    "dft": Case(["dft"], "sft", {"loss_type": "dft"}, MARKED),
+    "dpo": dpo("sigmoid", {"dpo": {"beta": 0.2}}, beta=0.2),
+    "dpo_norm": dpo("sigmoid_norm", {"dpo_norm": {"beta": 2.0}}, beta=2.0),
+    "ipo": dpo("ipo", {"ipo": {"beta": 0.3}}, beta=0.3),
+    "hinge": dpo("hinge", {"hinge": {"beta": 0.05}}, beta=0.05),
+    "robust": dpo("robust", {"robust": {"label_smoothing": 0.1}}, label_smoothing=0.1),
+    "exo_pair": dpo("exo_pair", {"exo_pair": {"label_smoothing": 0.1}}, label_smoothing=0.1),
+    "nca_pair": dpo("nca_pair", "nca_pair"),
+    "bco_pair": dpo("bco_pair", "bco_pair"),
+    "sppo_hard": dpo("sppo_hard", {"sppo_hard": {"beta": 0.3}}, beta=0.3),
+    "aot": dpo("aot", "aot"),
+    "aot smoothed": dpo("aot", {"aot": {"label_smoothing": 0.2}}, label_smoothing=0.2),
+    "aot_unpaired": dpo("aot_unpaired", {"aot_unpaired": {"label_smoothing": 0.2}}, label_smoothing=0.2),
+    "apo_zero": dpo("apo_zero", "apo_zero"),
+    "apo_down": dpo("apo_down", "apo_down"),
+    "discopop": dpo("discopop", {"discopop": {"tau": 0.2}}, discopop_tau=0.2),
+    "simpo": Case(["simpo"], "cpo", {"loss_type": "simpo", "cpo_alpha": 0.0}),
+    "simpo smoothed": Case(
+        [{"simpo": {"beta": 2.0, "gamma": 1.4, "label_smoothing": 0.1}}],
+        "cpo",
+        {"loss_type": "simpo", "cpo_alpha": 0.0, "beta": 2.0, "simpo_gamma": 1.4, "label_smoothing": 0.1},
+    ),
+    "alphapo": Case([{"alphapo": {"alpha": 0.1}}], "cpo", {"loss_type": "alphapo", "alpha": 0.1}),
+    "cpo": Case(with_nll("sigmoid"), "cpo", {"loss_type": "sigmoid"}),
+    "cpo smoothed": Case(
+        with_nll("sigmoid", label_smoothing=0.1), "cpo", {"loss_type": "sigmoid", "label_smoothing": 0.1}
+    ),
+    "cpo hinge": Case(with_nll("hinge"), "cpo", {"loss_type": "hinge"}),
+    "cpo ipo": Case(with_nll("ipo"), "cpo", {"loss_type": "ipo"}),
+    "orpo": Case([{"sft": {"on": "chosen", "targets": "all"}}, {"orpo": {"weight": 0.1}}], "orpo", {"beta": 0.1}),
+    "tpo": Case(with_gold({"tpo": {}}), "tpo", {}, TRIPLES),
+    "tpo smoothed": Case(
+        with_gold({"tpo": {"beta": 0.2, "label_smoothing": 0.1}}), "tpo", {"beta": 0.2, "label_smoothing": 0.1}, TRIPLES
+    ),
+    "tpo hinge": Case(with_gold({"tpo": {"form": "hinge"}}), "tpo", {"loss_type": "hinge"}, TRIPLES),
+    "tpo ipo": Case(with_gold({"tpo": {"form": "ipo"}}), "tpo", {"loss_type": "ipo"}, TRIPLES),
+    "tpo_l": Case(with_gold({"tpo_l": {"beta": 2.0}}), "tpo", {"loss_type": "tpo-l", "beta": 2.0}, TRIPLES),
+    "kto": Case(["kto"], "kto", {}, MARKED, {"pairing": SHIFT}),
+    "kto weighed": Case(
+        [{"kto": {"beta": 0.3, "desirable_weight": 0.7, "undesirable_weight": 1.2}}],
+        "kto",
+        {"beta": 0.3, "desirable_weight": 0.7, "undesirable_weight": 1.2},
+        MARKED,
+        {"pairing": SHIFT},
+    ),
+    "apo_zero_unpaired": Case(
+        [{"apo_zero_unpaired": {"undesirable_weight": 1.2}}],
+        "kto",
+        {"loss_type": "apo_zero_unpaired", "undesirable_weight": 1.2},
+        MARKED,
+    ),
+    "wpo": dpo("sigmoid", {"dpo": {"weights": ["wpo"]}}, use_weighting=True),
+    "wpo with ipo": dpo("ipo", {"ipo": {"weights": ["wpo"]}}, use_weighting=True),
+    "aot ld_alpha": dpo("aot", {"aot": {"ld_alpha": 0.3}}, ld_alpha=0.3),
+    **{
+        f"{ours} {divergence}": dpo(
+            theirs, {ours: reward(f_divergence=divergence, f_alpha=0.7)}, SHORT, f_divergence_type=name, f_alpha_divergence_coef=0.7
+        )
+        for theirs, ours in LOGISTIC.items()
+        for name, divergence in DIVERGENCES.items()
+    },
+    **{
+        f"{ours} ld_alpha": dpo(theirs, {ours: reward(ld_alpha=0.3)}, ld_alpha=0.3)
+        for theirs, ours in {**LOGISTIC, **{name: name for name in ABSOLUTE}}.items()
+    },
+}
+OTHERWISE = {"beta_dpo": "test_beta_dpo", "plackett_luce": "test_plackett_luce"}
+DIFFERENT = {
+    "dpo": "label_smoothing is honoured (TRL 1.16 ignores it for `sigmoid`): test_trl_preference.py",
+    "aot, aot_unpaired, kto": "sorts and the KL are of the global batch; TRL's are of each micro-batch, equal at one",
+    "wpo": "composes with every loss; TRL refuses aot",
+    "nca_pair, bco_pair, sppo_hard, aot_unpaired, apo_*, kto": "take f-divergence scores; TRL refuses them",
+    "forward_kl": "its exponent is at most 80, as alpha's; TRL's overflows",
+}
+
+
+@pytest.fixture(scope="session")
+def theirs(
+    models: tuple[nn.Module, nn.Module], settings: dict[str, Any], answer: Callable[..., Any], supervised: Any, preference: Any
+) -> Callable[[Case], Any]:
+    """TRL's answer to a case."""
+    from datasets import Dataset
+
+    older = {key: value for key, value in settings.items() if key != "activation_checkpointing"} | {"max_length": 200}
+    trainers: dict[str, tuple[Any, Any, dict[str, Any]]] = {
+        "cpo": (cpo.CPOTrainer, cpo.CPOConfig, older),
+        "orpo": (orpo.ORPOTrainer, orpo.ORPOConfig, older),
+        "tpo": (tpo.TPOTrainer, tpo.TPOConfig, settings),
+        "kto": (trl.KTOTrainer, trl.KTOConfig, settings),
+    }
+
+    def theirs(case: Case) -> Any:
+        if case.trainer in ("dpo", "sft"):
+            rows = [{"prompt": row["prompt"], "completion": row["completion"]} for row in case.rows] if case.trainer == "sft" else case.rows
+            return {"dpo": preference, "sft": supervised}[case.trainer](rows, **case.theirs)
+        trainer, config, common = trainers[case.trainer]
+        made = trainer(
+            model=models[0],
+            args=config(**common, per_device_train_batch_size=len(case.rows), **case.theirs),
+            train_dataset=Dataset.from_list(case.rows),
+            processing_class=tiny_tokenizer(chat=False),
+            **({"ref_model": models[1]} if case.trainer == "kto" else {}),
+        )
+        return answer(made, case.rows)
+
+    return theirs
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_equals_trl(name: str, models: tuple[nn.Module, nn.Module], theirs: Callable[[Case], Any], same: Callable[..., None]) -> None:
+    case = CASES[name]
+    tokenizer = tiny_tokenizer(chat=False)
+    ours = [
+        evaluate(case.ours, case.rows, models[0], tokenizer, reference=models[1], micro_batches=count, **case.options)
+        for count in (1, 2)
+    ]
+    expected = theirs(case)
+    for one in ours:
+        same(one, expected)
+    if "kto" in name:
+        assert ours[0].metrics["kl"] == pytest.approx(expected.metrics["kl"], rel=1e-4)
+        assert expected.metrics["kl"] > 0.1
