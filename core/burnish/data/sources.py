@@ -53,13 +53,14 @@ class RowSource:
 def open_source(section: SourceSection, registry: Registry, live: Iterable[Row] | None = None) -> RowSource:
     """The rows that the section names, or the `live` ones.
 
-    A name is tried as files (a path, a folder, a pattern), as code or a plugin's source, and as a data set on the hub.
+    Code is called; a name is tried as files (a path, a folder, a pattern), as a plugin's source, and as a data set on the hub.
     """
     wanted = section.source
     if live is not None:
         rows = list(live) if isinstance(live, Iterator) else live
         return _with_columns(_from_rows(lambda: rows, "the given rows"), section.columns)
-    found = _from_path(wanted, section) or _from_plugin(wanted, section, registry) or _from_hub(wanted, section, registry)
+    found = None if is_custom(wanted) else _from_path(wanted, section)
+    found = found or _from_plugin(wanted, section, registry) or _from_hub(wanted, section, registry)
     return _with_columns(found, section.columns)
 
 
