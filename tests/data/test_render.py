@@ -193,8 +193,8 @@ def test_equal_texts_are_tokenised_once() -> None:
             given.extend(texts)
             return self._tokenizer(texts, **settings)
 
-    rows = [kinds.Preference("ab", "c", "d"), kinds.PromptCompletion("ab", "c")]
-    Renderer(Counting(), RenderSection()).render_many(rows, "main", [0, 1])
+    examples: list[Example] = [kinds.Preference("ab", "c", "d"), kinds.PromptCompletion("ab", "c")]
+    Renderer(Counting(), RenderSection()).render_many(examples, "main", [0, 1])
     assert sorted(given) == ["ab", "abc", "abd"]
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from burnish.config.sections import RenderSection, SourceSection
+from burnish.data.examples import RowError
 from burnish.data.prepare import open_reader, render_chunks
 from burnish.data.render import Renderer
 from burnish.data.units import Sequence, Unit
@@ -92,8 +93,9 @@ def test_a_prompt_as_it_is_generated_from_begins_its_sequences(
 ) -> None:
     reader = open_reader("main", SourceSection(source=str(shared_data / name), split="test"), registry)
     for _, example, one in chain.from_iterable(render_chunks(reader, unlimited)):
-        prompt = unlimited.prompt_ids(example).tolist()
         assert isinstance(one.result, Unit)
+        assert not isinstance(example, RowError)
+        prompt = unlimited.prompt_ids(example).tolist()
         assert all(sequence.ids[: len(prompt)].tolist() == prompt for sequence in one.result.sequences)
 
 

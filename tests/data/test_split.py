@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from burnish.data import split
-from burnish.data.examples import Chat, Preference, PromptCompletion, Side, Text
+from burnish.data.examples import Chat, Example, Preference, PromptCompletion, Side, Text
 
 
 def test_rows_of_one_prompt_draw_alike_and_side_columns_do_not_matter() -> None:
@@ -23,8 +23,8 @@ def test_rows_of_one_prompt_draw_alike_and_side_columns_do_not_matter() -> None:
 
 def test_without_a_prompt_everything_said_counts() -> None:
     asked = {"role": "user", "content": "Who are you?"}
-    chats = [Chat((asked, {"role": "assistant", "content": text})) for text in "ab"]
-    pairs = [PromptCompletion("", "a"), PromptCompletion("", "b"), Text("a"), Text("b")]
+    chats: list[Example] = [Chat((asked, {"role": "assistant", "content": text})) for text in "ab"]
+    pairs: list[Example] = [PromptCompletion("", "a"), PromptCompletion("", "b"), Text("a"), Text("b")]
     assert len({split.draw(example) for example in (*chats, *pairs)}) == 6
 
 
