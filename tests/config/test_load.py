@@ -180,6 +180,7 @@ def test_a_mapping_holds_plain_data(kit: Registry) -> None:
 def test_a_plugin_can_be_disabled_by_the_config(kit: Registry) -> None:
     with pytest.raises(ConfigError, match="no loss named 'nll'"):
         load_config({"plugins": {"disable": "kit"}, "objective": ["nll"]})
+    assert "no loss named 'nll'. Known: none" in refused(kit, {"objective": ["nll"]}, "plugins.disable=kit")
     with pytest.raises(PluginError, match="cannot disable plugin 'kti'"):
         load_config({}, ["plugins.disable=[kti]"])
 

@@ -29,7 +29,12 @@ class Section(BaseModel):
     """A part of the config: immutable, strict, without unknown keys."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, protected_namespaces=(), use_attribute_docstrings=True
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        protected_namespaces=(),
+        use_attribute_docstrings=True,
+        ser_json_inf_nan="constants",  # not null
     )
 
 

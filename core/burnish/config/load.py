@@ -71,8 +71,8 @@ def load_config(
     """Read, expand and check a config.
 
     source: a YAML file, or a mapping of the same shape. overrides: `key.path=value`, later ones win. registry: the plugins to
-    look names up in; by default all that the config does not disable. ConfigError says every unknown key, wrong type, unknown
-    name and impossible combination, with file and line.
+    look names up in; by default, and where it has one that the config disables, all but the disabled ones. ConfigError says
+    every unknown key, wrong type, unknown name and impossible combination, with file and line.
     """
     if isinstance(source, Mapping):
         tree, stem = mark(source, "given"), "run"
@@ -83,14 +83,17 @@ def load_config(
     for path, node in changes:
         if path.partition(".")[0] in (recipes.KEY, "plugins"):
             tree = tree.set(path, node)
-    tree = recipes.expand(tree, registry or load_registry(_disabled(tree)))
+    disabled = _disabled(tree)
+    if registry is None or any(plugin.name in disabled for plugin in registry.plugins):
+        registry = load_registry(disabled)
+    tree = recipes.expand(tree, registry)
     for path, node in changes:
         if path.partition(".")[0] != recipes.KEY:
             tree = tree.set(path, node)
     if tree.get("output") is None:
         tree = tree.set("output", Node(f"runs/{stem}", "default"))
     config = _checked(tree)
-    if found := list(refusals(config, registry or load_registry(config.plugins.disable))):
+    if found := list(refusals(config, registry)):
         with config.located():
             raise ConfigError("\n".join(found))
     return config

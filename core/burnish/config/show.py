@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterator
 from typing import Any
+
+import yaml
 
 from burnish.config.load import Config
 from burnish.config.reading import plain_scalar
@@ -43,7 +46,7 @@ def _lines(value: dict[str, Any] | list[Any], path: str, indent: str, config: Co
 def _scalar(value: Any) -> str:
     if isinstance(value, str):
         as_is = SAFE.fullmatch(value) and plain_scalar(value) == value and value.lower() not in OLD_WORDS
-        return value if as_is else json.dumps(value, ensure_ascii=False)
+        return value if as_is else yaml.safe_dump(value, default_style='"', allow_unicode=True, width=sys.maxsize).rstrip("\n")
     if isinstance(value, float):
         return _float(value)
     return json.dumps(value)
