@@ -84,7 +84,8 @@ class Record:
         )
 
     def _require_one_of(self, field: str, value: str, known: tuple[str, ...]) -> None:
-        self._require(value in known, f"has no such {field}: {value!r}. {did_you_mean(str(value), known).rstrip('.')}")
+        if value not in known:  # finding the nearest is slow, and records are many
+            self._require(False, f"has no such {field}: {value!r}. {did_you_mean(str(value), known).rstrip('.')}")
 
 
 @dataclass(frozen=True, kw_only=True)
