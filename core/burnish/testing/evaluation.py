@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Sequence as List
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -104,7 +105,7 @@ def evaluate(
     and backwards. pairing: for losses that mismatch rows, row i goes with row pairing[i]. state: what the statistics left the
     last time. What a frozen model said of some tokens is remembered as long as the process lives.
     """
-    registry = load(run_code=True)
+    registry = _registry()
     parsed = Objective.parse(objective, registry)
     units = [unit for name, own in _sources(rows).items() for unit in _units(own, name, tokenizer, registry)]
     check_kinds(parsed.entries, {unit.source: unit.kind for unit in units})
@@ -133,6 +134,12 @@ def evaluate(
     return Evaluation(
         result.loss, result.parts, result.metrics, grads, kind, result.forwarded_tokens, result.forwards, result.state
     )
+
+
+@cache
+def _registry() -> Registry:
+    """What is installed; looked up once, for tests evaluate often."""
+    return load(run_code=True)
 
 
 def _sources(rows: List[Row] | Mapping[str, List[Row]]) -> dict[str, List[Row]]:
