@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import importlib
+import os
+import traceback
 from collections.abc import Iterable
 
 
@@ -36,6 +39,14 @@ class RewardError(BurnishError):
 
 class RunError(BurnishError):
     """A run directory or checkpoint that cannot be written, read or resumed."""
+
+
+def raised(error: BaseException) -> str:
+    """What the code of a plugin or of a config raised, and the last line of it that was run: `KeyError: 'x' (loss.py:12)`."""
+    ours = ("<", os.path.dirname(__file__) + os.sep, os.path.dirname(importlib.__file__) + os.sep)
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(ours)]
+    place = next((f" ({last.filename}:{last.lineno})" for last in reversed(frames) if last.filename == frames[0].filename), "")
+    return f"{type(error).__name__}: {error}{place}"
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

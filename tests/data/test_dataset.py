@@ -187,7 +187,7 @@ def test_a_format_that_raises(build: Build, registry: Registry, monkeypatch: pyt
 
     monkeypatch.setattr(Registry, "find", lambda self, kind, value: Raising)
     with pytest.raises(
-        PluginError, match=r"format 'raising' .* failed in convert\(\) on row 0 of the given rows .*KeyError: 'winner'"
+        PluginError, match=r"format 'raising' failed in convert\(\) on row 0 of the given rows .*KeyError: 'winner'"
     ):
         build(main={"format": "raising"}, rows={"main": [GOOD]})
 

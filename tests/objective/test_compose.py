@@ -155,7 +155,7 @@ def test_dropped_units_do_not_count(run: Run, example: Callable[[str], str]) -> 
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ("undeclared", "reads the reference's log-probability, of which its signals\\(\\) declares 0"),
+        ("undeclared", "reads the reference's log-probability, of which its signals\\(\\) declares none"),
         ("field", "needs 'advantages' for every token, which row \\d does not have"),
         ("column", "needs a column 'temperature', which row \\d does not have"),
         ("derived", "reads derived sequences 'other', which its derive\\(\\) did not make"),
@@ -163,9 +163,10 @@ def test_dropped_units_do_not_count(run: Run, example: Callable[[str], str]) -> 
         ("reduced_metric", "a metric takes its unreduced values"),
         ("shape", "broken returned terms of shape \\[10\\]; one per pair is \\[5\\]"),
         ("level", "broken returned terms per sequence; here it returns them per pair"),
-        ("ragged", "terms per token are ragged, all others a tensor"),
+        ("ragged", r"broken returned a Ragged as `pair`, which takes a tensor, unreduced"),
         ("two", "exactly one of token, sequence, pair and list"),
-        ("tensor", "broken returned Tensor; it returns Terms\\(pair=...\\)"),
+        ("surprising", "broken failed: KeyError: 'surprising'"),
+        ("tensor", "broken returned Tensor; it returns unreduced Terms\\(pair=...\\)"),
     ],
 )
 def test_a_broken_loss_is_told_so(run: Run, example: Callable[[str], str], how: str, message: str) -> None:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic_core import to_jsonable_python
 
 from burnish.config.messages import explain
-from burnish.errors import ConfigError
+from burnish.errors import ConfigError, PluginError, raised
 from burnish.registry.records import Record, RewardRecord
 
 if TYPE_CHECKING:
@@ -78,6 +78,8 @@ def construct(target: Callable[..., Any], options: Mapping[str, Any], where: str
         return target(**checked)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{where}: {error}") from error
+    except Exception as error:
+        raise PluginError(f"{where} cannot be made: {raised(error)}") from error
 
 
 def defaults(target: Callable[..., Any]) -> dict[str, Any]:

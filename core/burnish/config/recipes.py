@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from burnish.config.options import check_options
 from burnish.config.tree import Node, mark
-from burnish.errors import BurnishError, ConfigError, PluginError
+from burnish.errors import BurnishError, ConfigError, PluginError, raised
 from burnish.registry import RecipeRecord, Registry, is_custom
 
 KEY = "recipe"
@@ -33,7 +33,7 @@ def expand(tree: Node, registry: Registry) -> Node:
         raise ConfigError(f"{asked.origin}: {error}") from error
     except Exception as error:
         provider = registry.provider(record).provider
-        raise ConfigError(f"{asked.origin}: recipe '{name}' of {provider} failed: {type(error).__name__}: {error}") from error
+        raise ConfigError(f"{asked.origin}: recipe '{name}' of {provider} failed: {raised(error)}") from error
     below = mark(fragment, f"recipe {name}")
     if not isinstance(below.value, dict) or KEY in below.value:
         raise ConfigError(f"{asked.origin}: recipe '{name}' must give a mapping of sections without a recipe of its own")

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from burnish.data.examples import Example, Row, RowError
+from burnish.data.examples import KINDS, Example, Row, RowError
 from burnish.data.formats import Format
-from burnish.errors import DataError, PluginError
+from burnish.errors import DataError, PluginError, did_you_mean, raised
 from burnish.registry.records import FormatRecord
 
 if TYPE_CHECKING:
@@ -58,23 +58,33 @@ def detect_format(
 def load_format(name: str, registry: Registry) -> Format:
     """The format called `name`, or the object that `module:attr` or `./file.py:attr` names."""
     target = registry.find(FormatRecord, name)
-    found = target() if isinstance(target, type) else target
+    try:
+        found = target() if isinstance(target, type) else target
+    except Exception as error:
+        raise PluginError(f"format '{name}' cannot be made: {raised(error)}") from error
     if not isinstance(found, Format):
         raise PluginError(f"'{name}' is not a format: {found!r} lacks one of name, kind, sniff(row), convert(row)")
+    if found.kind not in KINDS:
+        near = did_you_mean(found.kind, KINDS)
+        raise PluginError(f"format '{found.name}' makes examples of an unknown kind '{found.kind}'. {near}")
     return found
 
 
 def convert(known: Format, row: Row, where: str) -> Example:
     """The example in `row`; a format that raises anything but `RowError` is named together with the row."""
     try:
-        return known.convert(row)
+        example = known.convert(row)
     except RowError as error:
         raise RowError(f"{where} (keys {keys(row)}) is not a row of format '{known.name}': {error}") from error
     except Exception as error:
+        place = f"{where} (keys {keys(row)})"
+        raise PluginError(f"format '{known.name}' failed in convert() on {place}: {raised(error)}") from error
+    if not isinstance(example, KINDS[known.kind]):
         raise PluginError(
-            f"format '{known.name}' ({type(known).__module__}) failed in convert() on {where} (keys {keys(row)}): "
-            f"{type(error).__name__}: {error}"
-        ) from error
+            f"format '{known.name}' promises {known.kind} examples, but its convert() made {type(example).__name__} "
+            f"of {where} (keys {keys(row)}); it returns a {KINDS[known.kind].__name__} (burnish.data.examples)"
+        )
+    return example
 
 
 def keys(row: Row) -> str:
@@ -98,8 +108,8 @@ def _sniff(known: Format, row: Row, index: int, location: Location) -> float:
         return float(known.sniff(row))
     except Exception as error:
         raise PluginError(
-            f"format '{known.name}' ({type(known).__module__}) failed in sniff() on {location(index)} (keys {keys(row)}): "
-            f"{type(error).__name__}: {error}. With `format: NAME` no other format is asked."
+            f"format '{known.name}' failed in sniff() on {location(index)} (keys {keys(row)}): {raised(error)}. "
+            "With `format: NAME` no other format is asked."
         ) from error
 
 

@@ -38,7 +38,9 @@ class Side:
 
 
 def same_form(*parts: Said) -> None:
-    """Refuses a row of which one part is text and another is messages."""
+    """Refuses a row of which one part is text and another is messages, or a part is neither."""
+    if wrong := [part for part in parts if not isinstance(part, str | tuple)]:
+        raise RowError(f"expected text or a tuple of messages, found {type(wrong[0]).__name__}")
     if len({isinstance(part, str) for part in parts}) > 1:
         raise RowError("expected all parts of the row as text or all as messages, found both")
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from burnish.data.examples import Row
 from burnish.data.files import READERS, files_hash, read_file, suffix_of
-from burnish.errors import BurnishError, DataError, did_you_mean, nearest
+from burnish.errors import BurnishError, DataError, did_you_mean, nearest, raised
 from burnish.registry import Registry, SourceRecord, is_custom
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def _from_plugin(wanted: str, section: SourceSection, registry: Registry) -> Row
         except BurnishError:
             raise
         except Exception as error:
-            raise DataError(f"source '{wanted}' with {section.options} failed: {type(error).__name__}: {error}") from error
+            raise DataError(f"source '{wanted}' with {section.options} failed: {raised(error)}") from error
         return made
 
     rows = make()

@@ -23,7 +23,7 @@ from burnish.objective.entries import Entry, parse_objective
 from burnish.objective.ragged import Ragged
 from burnish.objective.readings import Live, Readings
 from burnish.objective.reduce import Tally
-from burnish.objective.terms import Level, Terms
+from burnish.objective.terms import Level, Metric, Terms
 from burnish.objective.views import Batch, Frame, Member, Sequences, Statistic, batch_of
 from burnish.registry import Registry
 
@@ -183,14 +183,22 @@ def _times(left: Ragged | Tensor, right: Ragged | Tensor) -> Ragged | Tensor:
 def _check(owner: str, terms: Terms, batch: Batch, levels: tuple[Level, ...]) -> None:
     """ObjectiveError unless the terms are unreduced, of a level that fits, one per member or token."""
     if not isinstance(terms, Terms):
-        raise ObjectiveError(f"{owner} returned {type(terms).__name__}; it returns Terms({levels[0]}=...) (burnish.objective)")
+        raise ObjectiveError(
+            f"{owner} returned {type(terms).__name__}; it returns unreduced Terms({levels[0]}=...) (burnish.objective)"
+        )
     if terms.level not in levels:
         raise ObjectiveError(f"{owner} returned terms per {terms.level}; here it returns them per {' or '.join(levels)}")
     values = terms.values
-    if isinstance(values, Ragged) != (terms.level == "token"):
+    if not isinstance(values, Ragged if terms.level == "token" else Tensor):
+        takes = "ragged values" if terms.level == "token" else "a tensor"
+        example = "-batch.logp" if terms.level == "token" else "-batch.logp.sum()"
+        found = f"{type(values).__name__}{f' {[*values.shape]}' if isinstance(values, Tensor) else ''}"
         raise ObjectiveError(
-            f"{owner}: terms per token are ragged, all others a tensor; got {type(values).__name__} per {terms.level}"
+            f"{owner} returned a {found} as `{terms.level}`, which takes {takes}, unreduced, such as {example}; "
+            "burnish averages them"
         )
+    if wrong := [name for name, metric in terms.metrics.items() if not isinstance(metric, Metric)]:
+        raise ObjectiveError(f"{owner}: the metric '{wrong[0]}' is {terms.metrics[wrong[0]]!r}; write Metric(values)")
     if isinstance(values, Ragged):
         if isinstance(batch, Sequences) and torch.equal(values.lengths, batch.lengths):
             return

@@ -32,7 +32,7 @@ from typing import Any, Protocol, cast
 import torch
 
 from burnish.data.units import Sequence, Unit
-from burnish.errors import BurnishError, ObjectiveError
+from burnish.errors import BurnishError, ObjectiveError, raised
 from burnish.model.signals import Signal
 from burnish.objective.terms import Terms
 from burnish.objective.views import Batch, Member, Sequences, Statistic
@@ -69,10 +69,14 @@ def blamed(owner: str) -> Iterator[None]:
     """Whatever goes wrong in a plugin's own code is an ObjectiveError that names it."""
     try:
         yield
+    except ObjectiveError as error:
+        if owner in str(error):
+            raise
+        raise ObjectiveError(f"{owner}: {error}") from error
     except (BurnishError, torch.OutOfMemoryError):
         raise
     except Exception as error:
-        raise ObjectiveError(f"{owner} failed: {type(error).__name__}: {error}") from error
+        raise ObjectiveError(f"{owner} failed: {raised(error)}") from error
 
 
 def derive(part: Loss | Weight, owner: str, units: tuple[Unit, ...], pairing: tuple[int, ...]) -> list[tuple[Sequence, ...]]:

@@ -19,7 +19,7 @@ from burnish.config.sections import ENTRY_WORDS
 from burnish.data.units import Sequence, Unit
 from burnish.errors import ConfigError, ObjectiveError, PluginError, did_you_mean
 from burnish.model.signals import Signal
-from burnish.objective.contract import Loss, Weight, derived_signals, is_coupled
+from burnish.objective.contract import Loss, Weight, blamed, derived_signals, is_coupled
 from burnish.objective.reduce import ACCEPTS, Reduction
 from burnish.objective.views import Lists, Member, Pairs, Sequences, Triples
 from burnish.registry import LossRecord, Record, Registry, WeightRecord, is_custom, serves
@@ -170,11 +170,25 @@ def _construct(target: Any, options: Mapping[str, Any], where: str, reserved: Li
     """An instance of the dataclass `target`, its options checked."""
     if not (isinstance(target, type) and dataclasses.is_dataclass(target)):
         raise ObjectiveError(
-            f"{where}: {target!r} is not a dataclass; a loss or weight is one, its fields the hyper-parameters"
+            f"{where}: {getattr(target, '__name__', target)} is not a dataclass; a loss or weight is one, its fields the "
+            "hyper-parameters"
         )
     if clash := {field.name for field in dataclasses.fields(target)}.intersection(reserved):
         raise ObjectiveError(f"{where}: {target.__name__} has a field '{min(clash)}', a word that every entry reserves")
-    return construct(target, options, where, reserved)
+    made = construct(target, options, where, reserved)
+    _check_signals(made, f"{where}: {target.__name__}")
+    return made
+
+
+def _check_signals(made: Any, owner: str) -> None:
+    """ObjectiveError unless the loss or weight says what it reads."""
+    signals, example = getattr(made, "signals", None), "such as frozenset({logp()})"
+    if not callable(signals):
+        raise ObjectiveError(f"{owner} has no method signals(): it returns what the formula reads, {example}")
+    with blamed(f"{owner}.signals()"):
+        declared = signals()
+    if not (isinstance(declared, frozenset) and all(isinstance(signal, Signal) for signal in declared)):
+        raise ObjectiveError(f"{owner}.signals() gave {declared!r}; it gives a frozenset of signals, {example}")
 
 
 def _weights(given: Any, where: str, registry: Registry) -> Iterable[tuple[str, Weight]]:

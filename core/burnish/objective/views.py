@@ -116,9 +116,10 @@ class View:
         """The one declared `logp` of `role`."""
         found = [signal for signal in self._declared if (signal.name, signal.role) == ("logp", role)]
         if len(found) != 1:
+            declares = f"of which its signals() declares {len(found) or 'none'}"
             raise ObjectiveError(
-                f"{self._frame.owner} reads the {role}'s log-probability, of which its signals() declares {len(found)}: "
-                + ("add logp(...)" if not found else "say which one with .signal(...)")
+                f"{self._frame.owner} reads the {role}'s log-probability, {declares}: "
+                + (f'add logp(role="{role}")' if not found else "say which one with .signal(...)")
             )
         return found[0]
 

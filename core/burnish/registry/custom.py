@@ -14,10 +14,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from burnish.errors import PluginError, did_you_mean
+from burnish.errors import PluginError, did_you_mean, raised
 from burnish.registry.records import TARGET
 from burnish.registry.sources import file_hash, source_file
 
+CUSTOM = "burnish_custom_"  # begins the name of a module that is a file's
 FILE_TARGET = re.compile(r"(?P<file>.+\.py):(?P<attribute>[A-Za-z_]\w*)")
 
 
@@ -41,8 +42,9 @@ def import_custom(value: str) -> Any:
     try:
         module = importlib.import_module(name) if name else _import_file(file)
     except (Exception, SystemExit) as error:
-        hint = f" {_where(value)}" if isinstance(error, ImportError | FileNotFoundError) else ""
-        raise PluginError(f"'{value}' cannot be imported: {type(error).__name__}: {error}.{hint}") from error
+        if _is_absent(error, file, name):
+            raise PluginError(f"'{value}' names code that is not there: {_where(value)}") from error
+        raise PluginError(f"'{value}' cannot be imported: {raised(error)}") from error
     return attribute_of(module, attribute, f"'{value}'")
 
 
@@ -51,7 +53,8 @@ def attribute_of(module: ModuleType, attribute: str, what: str) -> Any:
     if hasattr(module, attribute):
         return getattr(module, attribute)
     public = [name for name in vars(module) if not name.startswith("_")]
-    raise PluginError(f"{what}: module {module.__name__} has no '{attribute}'. {did_you_mean(attribute, public)}")
+    place = module.__file__ if module.__name__.startswith(CUSTOM) else f"module {module.__name__}"
+    raise PluginError(f"{what}: {place} has no '{attribute}'. {did_you_mean(attribute, public)}")
 
 
 def _split(value: str) -> tuple[Path, str, str | None]:
@@ -60,6 +63,13 @@ def _split(value: str) -> tuple[Path, str, str | None]:
         return Path(match["file"]).expanduser(), match["attribute"], None
     module, _, attribute = value.partition(":")
     return Path(), attribute, module
+
+
+def _is_absent(error: BaseException, file: Path, module: str | None) -> bool:
+    """Whether the named code itself is missing, not something that it imports."""
+    if module is None:
+        return not file.is_file()
+    return isinstance(error, ModuleNotFoundError) and error.name is not None and f"{module}.".startswith(f"{error.name}.")
 
 
 def _where(value: str) -> str:
@@ -76,7 +86,7 @@ def _import_file(file: Path) -> ModuleType:
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {path}")
     identity = hashlib.sha256(f"{path}\0{file_hash(path)}".encode()).hexdigest()[:12]
-    name = f"burnish_custom_{path.stem}_{identity}"
+    name = f"{CUSTOM}{path.stem}_{identity}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)

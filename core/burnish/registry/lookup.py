@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import pluggy
 
-from burnish.errors import PluginError, did_you_mean
+from burnish.errors import PluginError, did_you_mean, raised
 from burnish.registry.custom import attribute_of, import_custom, is_custom
 from burnish.registry.discovery import PluginInfo, discover, new_manager
 from burnish.registry.records import Record
@@ -61,7 +61,7 @@ class Registry:
         try:
             imported = importlib.import_module(module)
         except (Exception, SystemExit) as error:
-            raise PluginError(f"{what} cannot be imported: {type(error).__name__}: {error}") from error
+            raise PluginError(f"{what} cannot be imported: {raised(error)}") from error
         return attribute_of(imported, attribute, what)
 
     def custom(self, value: str) -> Any:

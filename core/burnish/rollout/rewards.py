@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from burnish.errors import RewardError, did_you_mean
+from burnish.errors import RewardError, did_you_mean, raised
 from burnish.registry.records import RewardRecord
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ async def _gather(waiting: Mapping[str, Awaitable[Any]]) -> dict[str, Any]:
 
 
 def _raised(name: str, error: BaseException) -> RewardError:
-    return RewardError(f"the reward '{name}' raised {type(error).__name__}: {error}")
+    return RewardError(f"the reward '{name}' raised {raised(error)}")
 
 
 def _checked(name: str, answer: Any, num_completions: int) -> list[float | None]:
