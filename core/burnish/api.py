@@ -13,7 +13,7 @@ from torch import nn
 
 from burnish.config import Config, load_config
 from burnish.config.defaults import with_plugin_options
-from burnish.engine.distributed import make_accelerator
+from burnish.engine.distributed import make_accelerator, on_first
 from burnish.engine.export import export_model
 from burnish.engine.loop import train_loop
 from burnish.engine.progress import Progress
@@ -29,11 +29,13 @@ Rows = Iterable[Mapping[str, Any]]
 @dataclass(frozen=True)
 class RunResult:
     """A finished run. path: its directory; model_path: the trained model in Hugging Face form; metrics: of the last step;
-    evaluation: of the weights that the model has, {} where nothing was held out."""
+    before: the evaluation before the first step, {} without `evaluate.at_start`; evaluation: of the weights that the model has,
+    {} where nothing was held out."""
 
     path: Path
     model_path: Path
     metrics: Mapping[str, Any]
+    before: Mapping[str, float]
     evaluation: Mapping[str, float]
 
 
@@ -84,7 +86,7 @@ def train(
         run.observers.tell("run_finished", run=run)
         run.progress.compare(run.state.first, run.state.evaluation)
         run.progress.say(f"model: {directory.model}")
-    return RunResult(run.path, directory.model, run.last, run.state.evaluation)
+    return RunResult(run.path, directory.model, run.last, run.state.first, run.state.evaluation)
 
 
 def _source(config: str | Path | Mapping[str, Any] | Config) -> str | Path | Mapping[str, Any]:
@@ -94,11 +96,13 @@ def _source(config: str | Path | Mapping[str, Any] | Config) -> str | Path | Map
 @contextmanager
 def _owned(directory: RunDirectory, accelerator: Accelerator, resume: bool) -> Iterator[None]:
     """Within it, this run is the only writer of `directory`; trackers are closed at its end."""
-    if accelerator.is_main_process:
+
+    def take() -> None:
         if not resume:
             directory.create()
         directory.lock()
-    accelerator.wait_for_everyone()
+
+    on_first(accelerator, take)
     try:
         yield
     finally:

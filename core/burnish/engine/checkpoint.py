@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.optim import Optimizer
 
+from burnish.engine.distributed import on_first
 from burnish.engine.manifest import PARTIAL, REMOVED, remove_folder, verify_folder, write_folder
 from burnish.engine.optim import load_optimizer_state, optimizer_state
 from burnish.engine.randomness import random_state, set_random_state
@@ -104,16 +105,14 @@ def save_checkpoint(
     weights = whole(trained.parameters, accelerator.is_main_process)
     moments = optimizer_state(trained.optimizer, trained.names, accelerator.is_main_process)
     random_states = gather_object([random_state()])
-    if accelerator.is_main_process:
 
-        def fill(empty: Path) -> None:
-            save_file({name: weight.contiguous() for name, weight in weights.items()}, empty / WEIGHTS)
-            save_tree(moments, empty / OPTIMIZER)
-            save_tree({**trainer, "random": random_states}, empty / TRAINER)
-            (empty / ORIGIN).write_text(json.dumps(origin, indent=2))
+    def fill(empty: Path) -> None:
+        save_file({name: weight.contiguous() for name, weight in weights.items()}, empty / WEIGHTS)
+        save_tree(moments, empty / OPTIMIZER)
+        save_tree({**trainer, "random": random_states}, empty / TRAINER)
+        (empty / ORIGIN).write_text(json.dumps(origin, indent=2))
 
-        write_folder(folder, fill)
-    accelerator.wait_for_everyone()
+    on_first(accelerator, lambda: write_folder(folder, fill))
 
 
 def load_weights(folder: Path, parameters: Mapping[str, nn.Parameter]) -> None:

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
-from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
+from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin, broadcast_object_list
+
+from burnish.engine.tracking import check_trackers
+from burnish.errors import BurnishError
 
 if TYPE_CHECKING:
     from burnish.config.sections import TrainSection
+
+T = TypeVar("T")
 
 MIXED = {"float32": "no", "bf16": "bf16", "pure_bf16": "no", "fp16": "fp16"}
 
 
 def make_accelerator(section: TrainSection, trackers: Sequence[str], output: Path) -> Accelerator:
     """The processes that a launcher started, or this one alone; on CPUs when there is nothing else."""
+    check_trackers(trackers)
     on_cpu = not torch.accelerator.is_available()
     mixed_precision = MIXED[section.precision]
     if AcceleratorState._shared_state:
@@ -38,6 +44,22 @@ def make_accelerator(section: TrainSection, trackers: Sequence[str], output: Pat
         # Accelerate leaves fp16 off on CPUs without a word; autocast and loss scaling work there too.
         accelerator.scaler, accelerator.native_amp = torch.amp.GradScaler("cpu"), True
     return accelerator
+
+
+def on_first(accelerator: Accelerator, action: Callable[[], T]) -> T:
+    """What `action` returns on the first process, on every one; a `BurnishError` there ends all, the others without a word."""
+    outcome: list[Any] = [None, None]
+    if accelerator.is_main_process:
+        try:
+            outcome = [action(), None]
+        except BurnishError as error:
+            outcome = [None, error]
+    if accelerator.num_processes > 1:
+        broadcast_object_list(outcome)
+    result, failure = outcome
+    if failure is not None:
+        raise failure if accelerator.is_main_process else SystemExit(2)
+    return result  # type: ignore[no-any-return]
 
 
 def launch_warning() -> str | None:

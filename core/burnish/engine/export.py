@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from burnish.engine.card import model_card
+from burnish.engine.distributed import on_first
 from burnish.engine.manifest import remove_folder, write_folder
 from burnish.engine.run import Run
 from burnish.engine.sharding import whole
@@ -27,10 +28,11 @@ def export_model(run: Run) -> Path:
         run.tokenizer.save_pretrained(empty)
         (empty / "README.md").write_text(model_card(run))
 
-    if accelerator.is_main_process:
+    def write() -> None:
         remove_folder(folder)
         write_folder(folder, fill)
-    accelerator.wait_for_everyone()
+
+    on_first(accelerator, write)
     return folder
 
 

@@ -1,6 +1,6 @@
 """The training loop: batch, update, observe, evaluate, save; the same for every objective, on every number of processes.
 
-In: a run that is set up. Out: the same run, trained, its ledger written. Every rank executes every line alike; the first writes.
+In: a run that is set up. Out: the same run, trained, its ledger written. Every rank runs every line; the first writes.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ class Step:
 def train_loop(run: Run) -> None:
     """Train until the last step, early stopping, or a request to stop; raises `Interrupted` after saving when a signal came."""
     config, state = run.config, run.state
+    run.model.train()
     with Interrupts(launched=run.accelerator.num_processes > 1) as interrupts, run.progress.steps(run.num_steps, state.step):
         asked = run.observers.tell("run_started", run=run)
         if state.step == 0 and config.evaluate.at_start:
@@ -158,7 +159,8 @@ def evaluate_now(run: Run) -> bool:
     run.accelerator.log(metrics, step=state.step)
     if run.accelerator.is_main_process:
         run.metrics.append({"step": state.step, "epoch": run.epoch, **metrics})
-    state.first = state.first or metrics
+    if state.step == 0:
+        state.first = metrics
     best = Best.of(metrics, state.step, section.metric)
     better = state.best is None or best.beats(state.best, section.greater_is_better)
     state.stale = 0 if better else state.stale + 1

@@ -1,7 +1,7 @@
 """The models of a run: the one that is trained, and those it is compared with or learns from.
 
-In: sections of the config, the objective, a live model or none. Out: the model and its `Roles`, on their device, not yet wrapped
-for several processes.
+In: sections of the config, the objective, a live model or none. Out: the model and its `Roles`, on their device, not
+yet wrapped for several processes.
 """
 
 from __future__ import annotations
@@ -39,7 +39,10 @@ def load_models(
     if config.train.precision == "pure_bf16" and config.model.quantize is None:
         model.to(torch.bfloat16)
     if config.train.gradient_checkpointing:
-        base_of(model).gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        base = base_of(model)
+        # Its name since transformers 5.23; the older one warns there.
+        enable = getattr(base, "activation_checkpointing_enable", None) or base.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
     if accelerator.distributed_type != DistributedType.FSDP and config.model.quantize is None:
         model.to(accelerator.device)  # sharded models go there piece by piece
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # These do their step inside the backward pass, swap weights for evaluation, or need a closure: another loop than ours.
 OTHER_LOOP = ("lomo", "layerwise", "schedule_free", "lbfgs", "sparseadam")
-FUSED = ("adamw", "adam", "sgd", "adagrad")
+FUSED = ("adam", "adamw")
 
 
 def build_optimizer(section: OptimizerSection, parameters: Iterable[tuple[str, nn.Parameter]]) -> Optimizer:

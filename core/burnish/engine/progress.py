@@ -82,8 +82,8 @@ class Progress:
 
 
 def is_headline(name: str) -> bool:
-    """Whether a metric is shown, not only written: losses, rewards of what was generated, accuracies."""
-    return name.startswith(("eval/loss", "eval/reward")) and name.count("/") < 3 or "accurac" in name
+    """Whether a metric is shown, not only written: losses, rewards of what was generated, how often the chosen answer wins."""
+    return name.startswith("eval/loss") or name == "eval/reward" or name.endswith(("/mean", "/accuracies"))
 
 
 def _bar(step: int, num_steps: int, words: str) -> Table:

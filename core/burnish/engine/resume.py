@@ -6,10 +6,12 @@ In: the config, the registry, the data, the models. Out: an `origin`, plain and 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from burnish.config import Config, custom_values
 from burnish.engine.checkpoint import Checkpoints, load_checkpoint, load_origin
+from burnish.engine.distributed import on_first
 from burnish.engine.run import Run, State
 from burnish.engine.rundir import RunDirectory
 from burnish.errors import RunError
@@ -59,26 +61,32 @@ def refuse_changed_code(config: Config, directory: RunDirectory, step: int | Non
 
 def restore(run: Run, step: int | None, allow_changes: bool) -> None:
     """Put the run where its checkpoint of `step` (else the newest) was; one without any begins anew."""
-    checkpoints, main = run.checkpoints, run.accelerator.is_main_process
-    if step is None and not checkpoints.steps():
-        if run.directory.model.exists():
-            raise RunError(f"{run.path} is finished, and has no checkpoint to go on from")
-        if main:
-            run.metrics.rewind(-1)
+    folder = on_first(run.accelerator, lambda: _ready(run, step, allow_changes))
+    if folder is None:
         return
-    folder = checkpoints.choose(step)
-    if main:
-        changes = refuse_changes(load_origin(folder), run.origin, allow_changes)
-        run.progress.say(*(f"changed since the checkpoint: {line}" for line in changes))
     trainer = load_checkpoint(folder, run.trained, run.accelerator.process_index)
     run.guard.skipped, scaler = trainer.pop("skipped"), trainer.pop("scaler")
     if run.accelerator.scaler is not None and scaler is not None:
         run.accelerator.scaler.load_state_dict(scaler)
     run.state = State.from_tree(trainer)
-    if main:
-        checkpoints.sweep(run.state.step)
-        run.metrics.rewind(run.state.step)
     run.progress.say(f"resumed from {folder}")
+
+
+def _ready(run: Run, step: int | None, allow_changes: bool) -> Path | None:
+    """The checkpoint to go on from, None when there is none; what came after it is swept away."""
+    checkpoints = run.checkpoints
+    if step is None and not checkpoints.steps():
+        if run.directory.model.exists():
+            raise RunError(f"{run.path} is finished, and has no checkpoint to go on from")
+        run.metrics.rewind(-1)
+        return None
+    folder = checkpoints.choose(step)
+    changes = refuse_changes(load_origin(folder), run.origin, allow_changes)
+    run.progress.say(*(f"changed since the checkpoint: {line}" for line in changes))
+    begun = int(folder.name.removeprefix("step-"))
+    checkpoints.sweep(begun)
+    run.metrics.rewind(begun)
+    return folder
 
 
 def settled(config: Config, saved: Config) -> Config:

@@ -1,7 +1,7 @@
 """From a config to a run that can start: in the order in which mistakes are cheapest, data before weights.
 
-In: a checked config, the registry, live objects that take the place of what the config would load. Out: a `Run`. What says `auto`
-is decided here, once.
+In: a checked config, the registry, live objects in place of what the config would load. Out: a `Run`. What says `auto` is
+decided here, once.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list, gather_object, set_seed
+from accelerate.utils import gather_object, set_seed
 from torch import nn
 
 from burnish.config import Config
@@ -19,7 +19,7 @@ from burnish.config.roles import check_roles
 from burnish.data.dataset import Cursor, TrainData, build_dataset
 from burnish.engine.budget import choose_budget
 from burnish.engine.checkpoint import Trained
-from burnish.engine.distributed import launch_warning
+from burnish.engine.distributed import launch_warning, on_first
 from burnish.engine.guard import Guard
 from burnish.engine.models import load_models
 from burnish.engine.observers import Observers
@@ -30,7 +30,6 @@ from burnish.engine.run import Run, State
 from burnish.engine.rundir import RunDirectory
 from burnish.engine.schedule import Schedule
 from burnish.engine.step import StepRunner
-from burnish.engine.tracking import check_trackers
 from burnish.errors import ConfigError, PluginError
 from burnish.model.hashing import weights_hash
 from burnish.model.loading import load_tokenizer
@@ -56,16 +55,14 @@ def set_up(config: Config, registry: Registry, live: Live, directory: RunDirecto
     """Everything about a run before its first step; its config has no `auto` left to decide."""
     with config.located():
         objective = Objective.parse(config.objective, registry)
-    check_roles(config, {entry.name: entry.signals() | entry.derived_signals() for entry in objective.entries})
+    check_roles(config, objective.entries)
     rewards = _rewards(config, registry, live)
     observers = Observers(registry, live.observers)
-    check_trackers(config.track)
     progress = Progress(shown=accelerator.is_main_process)
     progress.say(launch_warning())
     _refuse_other_plugins(registry)
     tokenizer = load_tokenizer(config.model, registry) if live.tokenizer is None else live.tokenizer
-    with accelerator.main_process_first():
-        data = build_dataset(config, tokenizer, registry, live.data)
+    data = _build_data(accelerator, lambda: build_dataset(config, tokenizer, registry, live.data))
     progress.say(*data.report.lines())
     with config.located():
         num_steps = _check_data(config, objective, data, rewards)
@@ -119,6 +116,13 @@ def _refuse_other_plugins(registry: Registry) -> None:
             raise PluginError(f"process {rank} has other plugins than this one: {other} instead of {mine}")
 
 
+def _build_data(accelerator: Accelerator, build: Callable[[], TrainData]) -> TrainData:
+    """On the first process first: the others then find its cache, and are spared its errors."""
+    built: list[TrainData] = []
+    on_first(accelerator, lambda: built.append(build()))
+    return built[0] if built else build()
+
+
 def _check_data(config: Config, objective: Objective, data: TrainData, rewards: Sequence[Reward]) -> int:
     """Refuse data that the objective or the evaluation cannot use; returns the number of steps."""
     check_kinds(objective.entries, data.kinds)
@@ -135,5 +139,5 @@ def _budget(config: Config, model: nn.Module, accelerator: Accelerator) -> int:
     section = config.train
     if section.micro_batch_tokens != "auto":
         return section.micro_batch_tokens
-    chosen = choose_budget(model, base_of(model).config, section.precision, section.gradient_checkpointing, accelerator.device)
-    return int(broadcast_object_list([chosen])[0])
+    shape, device = base_of(model).config, accelerator.device
+    return on_first(accelerator, lambda: choose_budget(model, shape, section.precision, section.gradient_checkpointing, device))

@@ -1,0 +1,115 @@
+"""Two processes are one: gradients, parameters, ledger, resume; under DDP and FSDP2, over gloo."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from importlib.resources import files
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from ranks import train_rank
+from runs import LORA, MakeConfig, assert_same, ledger, weights
+from safetensors.torch import load_file
+from torch import Tensor
+
+from burnish.testing import tiny_model, tiny_tokenizer
+
+pytestmark = pytest.mark.multiprocess
+
+SGD = {"optimizer": {"name": "sgd", "lr": 0.1}, "train": {"micro_batch_tokens": 64}}
+WRAPPINGS = pytest.mark.parametrize("fsdp", [False, True], ids=["ddp", "fsdp2"])
+
+
+def run_ranks(
+    children: ForkServerContext, world: int, config: dict[str, Any], *, fsdp: bool = False, **options: Any
+) -> dict[int, dict[str, Tensor]]:
+    """Train in `world` processes; returns the gradients of every step."""
+    folder = Path(config["output"]).with_suffix(".gradients")
+    folder.mkdir(exist_ok=True)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    arguments = (world, port, fsdp, str(folder), config, options)
+    processes = [children.Process(target=train_rank, args=(rank, *arguments)) for rank in range(world)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+    assert [process.exitcode for process in processes] == [0] * world
+    return {int(file.name): load_file(file) for file in folder.iterdir()}
+
+
+def flat(tensors: dict[str, Tensor]) -> Tensor:
+    return torch.cat([tensors[name].double().flatten() for name in sorted(tensors)])
+
+
+def distance(left: dict[str, Tensor], right: dict[str, Tensor]) -> float:
+    """|left - right| / |left|."""
+    assert left.keys() == right.keys()
+    return float((flat(left) - flat(right)).norm() / flat(left).norm())
+
+
+@WRAPPINGS
+@pytest.mark.parametrize("family", ["llama", "llama_untied", "adapter"])
+def test_two_processes_take_the_steps_of_one(
+    make_config: MakeConfig, children: ForkServerContext, tmp_path: Path, family: str, fsdp: bool
+) -> None:
+    model: dict[str, Any] = {}
+    if family == "adapter":
+        model = {"adapter": LORA}
+    elif family == "llama_untied":
+        tiny_model(family).save_pretrained(tmp_path / family)
+        tiny_tokenizer().save_pretrained(tmp_path / family)
+        model = {"name": str(tmp_path / family)}
+    evaluated = {"data": {"main": {"holdout": 0.2}}, "evaluate": {"every": 3}}
+    alone = make_config(**SGD, **evaluated, model=model, output=str(tmp_path / "alone"))
+    both = make_config(**SGD, **evaluated, model=model, output=str(tmp_path / "both"))
+    expected = run_ranks(children, 1, alone)
+    got = run_ranks(children, 2, both, fsdp=fsdp)
+    assert expected.keys() == got.keys() == set(range(6))
+    for step in expected:
+        assert distance(expected[step], got[step]) < 1e-5
+    for name, tensor in weights(tmp_path / "alone").items():
+        torch.testing.assert_close(weights(tmp_path / "both")[name], tensor, rtol=1e-6, atol=1e-6)
+    for one, two in zip(ledger(tmp_path / "alone"), ledger(tmp_path / "both"), strict=True):
+        assert one == pytest.approx(two, rel=1e-4, abs=1e-5)
+
+
+@WRAPPINGS
+@pytest.mark.parametrize("adapter", [None, LORA], ids=["full", "adapter"])
+def test_resume_is_exact_on_two_processes(
+    make_config: MakeConfig, children: ForkServerContext, tmp_path: Path, adapter: Any, fsdp: bool
+) -> None:
+    changes: dict[str, Any] = {"model": {"adapter": adapter}} if adapter else {}
+    run_ranks(children, 2, make_config(**changes, output=str(tmp_path / "whole")), fsdp=fsdp)
+    config = make_config(**changes, checkpoint={"every": 3})
+    run_ranks(children, 2, config, fsdp=fsdp)
+    for file in (tmp_path / "run" / "model").iterdir():
+        file.unlink()
+    run_ranks(children, 2, config, fsdp=fsdp, resume=True, step=3)
+    assert_same(weights(tmp_path / "whole"), weights(tmp_path / "run"))
+
+
+def test_the_shipped_profile_launches(make_config: MakeConfig, tmp_path: Path) -> None:
+    import yaml
+
+    config = make_config(train={"steps": 2})
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(config))
+    profile = files("burnish.engine") / "profiles" / "fsdp2.yaml"
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(profile), "--num_processes", "2"]
+    result = subprocess.run(
+        [*launch, "-m", "burnish", "train", str(tmp_path / "run.yaml")],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert len(ledger(tmp_path / "run")) == 2
+    assert result.stderr.count("step 2/2") == 1  # only the first process speaks
