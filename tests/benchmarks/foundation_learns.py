@@ -3,7 +3,9 @@
     python tests/benchmarks/foundation_learns.py --data ../shared/data --write docs/results/foundation.md
 
 Each run starts from the same weights, so its measure before training is what a run with learning rate 0 ends with; one such run
-a case proves it. SFT: held-out loss, nats per target token. DPO: share of held-out pairs whose chosen answer gains more.
+a case proves it. SFT: held-out loss, nats per target token. DPO: share of held-out pairs whose chosen answer has the higher
+mean log-probability, which a model that was never trained gets right too, by its own taste (the reward against the
+reference would start from ties); `simpo` with weight 0 measures it and trains nothing.
 """
 
 from __future__ import annotations
@@ -54,7 +56,7 @@ class Case:
         }
 
 
-DPO = [{"dpo": {"beta": 0.1}}]
+DPO = [{"dpo": {"beta": 0.1}}, {"simpo": {"weight": 0.0}}]
 CASES = [
     Case(
         "SFT instruct_alpaca",
@@ -69,13 +71,22 @@ CASES = [
         101,
     ),
     Case(
-        "DPO pref_sharegpt", "pref_sharegpt", DPO, "eval/rewards/accuracies", {"lora": 3e-4, "full": 2e-5}, 12, 8, 512, 260, 40
+        "DPO pref_sharegpt",
+        "pref_sharegpt",
+        DPO,
+        "eval/simpo/rewards/accuracies",
+        {"lora": 3e-4, "full": 2e-5},
+        12,
+        8,
+        512,
+        260,
+        40,
     ),
     Case(
         "DPO hh_rlhf_harmless",
         "hh_rlhf_harmless",
         DPO,
-        "eval/rewards/accuracies",
+        "eval/simpo/rewards/accuracies",
         {"lora": 3e-4, "full": 2e-5},
         24,
         16,
@@ -92,7 +103,7 @@ def run(case: Case, data: Path, adapter: str, seed: int, rate: float) -> tuple[f
         started = time.perf_counter()
         result = burnish.train(case.config(data, adapter, seed, rate, Path(folder) / "run"))
         seconds = time.perf_counter() - started
-    return result.before[case.measure], result.after[case.measure], seconds
+    return result.before[case.measure], result.evaluation[case.measure], seconds
 
 
 def report(case: Case, data: Path, seeds: int) -> list[str]:
