@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Show and check a config, or describe all keys.", no_args_is_help=True)
+HELP = "Show and check a config, or describe all keys."
+app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
 
 @app.command()

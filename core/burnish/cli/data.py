@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from burnish.config.sections import Sections
     from burnish.registry import Registry
 
-app = typer.Typer(help="Look at training data, and check it.", no_args_is_help=True)
+HELP = "Look at training data, and check it."
+app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
 What = Annotated[str, typer.Argument(help="a run's config (.yaml), or data: a file, folder, hub id or plugin source")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="key.path=value, such as data.main.format=alpaca")]

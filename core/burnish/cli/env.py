@@ -13,7 +13,7 @@ import typer
 
 from burnish import __version__
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 LIBRARIES = ("torch", "transformers", "accelerate", "peft", "datasets", "pydantic", "pluggy", "typer")
 OPTIONAL = ("bitsandbytes", "deepspeed", "vllm", "flash_attn", "liger_kernel", "tensorboard", "wandb", "trackio", "mlflow")

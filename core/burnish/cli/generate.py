@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from burnish.config.sections import SamplingSection
     from burnish.rollout.sampler import HFSampler
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+import warnings
 from functools import partial
 from importlib import import_module
 from typing import Annotated, Any
@@ -12,7 +14,7 @@ from typer import Option
 from typer.core import TyperCommand, TyperGroup
 
 from burnish import __version__
-from burnish.errors import BurnishError
+from burnish.errors import BurnishError, ObjectiveError, PluginError, RewardError
 
 COMMANDS = {
     "train": "Train a model as a config says.",
@@ -46,6 +48,8 @@ class LazyGroup(TyperGroup):
             if ctx.params["debug"]:
                 raise
             typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
+            if isinstance(error, PluginError | ObjectiveError | RewardError) and isinstance(error.__cause__, Exception):
+                typer.echo("`burnish --debug COMMAND` shows the traceback", err=True)
             raise typer.Exit(2) from error
 
 
@@ -66,6 +70,12 @@ def options(
     version: Annotated[bool, Option("--version", callback=_print_version, is_eager=True, help="Show the version.")] = False,
 ) -> None:
     """Post-train language models: fine-tuning, preferences, rewards."""
+    if not debug:
+        ctx.call_on_close(partial(setattr, warnings, "showwarning", warnings.showwarning))
+        warnings.showwarning = _show_warning
+    if not sys.stderr.isatty():
+        for library in ("HF_HUB", "HF_DATASETS"):
+            os.environ.setdefault(f"{library}_DISABLE_PROGRESS_BARS", "1")
     if no_plugin:
         from burnish.registry.discovery import DISABLE
 
@@ -73,3 +83,9 @@ def options(
         before = os.environ.get(DISABLE, "")
         ctx.call_on_close(partial(os.environ.update, {DISABLE: before}))
         os.environ[DISABLE] = ",".join([before, *no_plugin])
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *place: Any, **further: Any) -> None:
+    """A warning as a user reads it: without its place in the code, and none that a library has for its callers."""
+    if not issubclass(category, FutureWarning | DeprecationWarning):
+        typer.secho(f"warning: {message}", fg=typer.colors.YELLOW, err=True)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from burnish.config import Config
     from burnish.engine.forecast import Forecast
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from burnish.errors import PluginError, did_you_mean
+from burnish.errors import PluginError, nearest
 from burnish.registry import PluginInfo, Record, Registry, is_custom, load
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-app = typer.Typer(help="Show and check the installed plugins.", no_args_is_help=True)
+HELP = "Show and check the installed plugins."
+app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
 
 @app.command("list")
@@ -34,7 +35,9 @@ def show(name: Annotated[str, typer.Argument(help="a plugin, or something that o
     found = [plugin for plugin in registry.plugins if name == plugin.name or name in (record.name for record in plugin.records)]
     if not found:
         known = {record.name for plugin in registry.plugins for record in plugin.records} | {p.name for p in registry.plugins}
-        raise PluginError(f"no plugin and nothing of a plugin is named '{name}'. {did_you_mean(name, known)}")
+        near = nearest(name, known)
+        hint = f" Did you mean '{near}'?" if near else ""
+        raise PluginError(f"no plugin and nothing of a plugin is named '{name}'.{hint} `burnish plugins list` names them all.")
     for plugin in found:
         typer.secho(f"{plugin.name}: {plugin.provider} ({plugin.module}, {plugin.hash})", bold=True)
         if plugin.error:
