@@ -144,6 +144,26 @@ def test_a_mask_may_leave_a_sequence_without_targets() -> None:
     assert one_sided.loss == pytest.approx((r / 1 - 0 - 1) ** 2, rel=1e-5)
 
 
+def test_one_row_drawn_twice_counts_twice() -> None:
+    model = tiny_model("gpt2", torch.float64)
+    copied = runner(model, {"sft": {"on": "chosen"}}).run([PAIRS[0], dataclasses.replace(PAIRS[0]), PAIRS[2]])
+    twice = runner(model, {"sft": {"on": "chosen"}}, micro_batches=2).run([PAIRS[0], PAIRS[0], PAIRS[2]])
+    assert twice.loss == pytest.approx(copied.loss, rel=1e-12)
+    assert twice.num_tokens == copied.num_tokens == 2 * 8 + 6
+    assert twice.loss != pytest.approx(runner(model, {"sft": {"on": "chosen"}}).run([PAIRS[0], PAIRS[2]]).loss, rel=1e-3)
+
+
+def test_a_row_drawn_twice_counts_twice_in_a_coupled_loss_too() -> None:
+    model, reference = tiny_model("gpt2", torch.float64), frozen_model(tiny_model("gpt2", torch.float64, seed=1), "padded")
+    grads = []
+    for one in ("dpo", f"{EXAMPLES}:Sorted"):  # between equal pairs, sorting changes nothing
+        model.zero_grad()
+        runner(model, one, reference=reference, kind="padded").run([PAIRS[0], dataclasses.replace(PAIRS[0])])
+        grads.append([parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None])
+    for plain, coupled in zip(*grads, strict=True):
+        assert torch.allclose(plain, coupled, rtol=1e-9, atol=1e-12)
+
+
 def test_what_is_not_finite_is_named() -> None:
     """The loss divides the smallest difference of the batch by 0: one row is at fault, and named."""
     result = runner(tiny_model("llama"), {f"{EXAMPLES}:Broken": {"how": "nan"}}).run(PAIRS)

@@ -178,6 +178,8 @@ class Broken:
         h = batch.chosen.logp.sum() - batch.rejected.logp.sum()
         if self.how == "undeclared":
             return Terms(pair=batch.chosen.log_ratio.sum())
+        if self.how == "entropy":
+            return Terms(pair=batch.chosen.signal(entropy()).mean())
         if self.how == "field":
             return Terms(pair=batch.chosen.field("advantages").sum())
         if self.how == "column":

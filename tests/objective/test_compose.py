@@ -156,6 +156,7 @@ def test_dropped_units_do_not_count(run: Run, example: Callable[[str], str]) -> 
     ("how", "message"),
     [
         ("undeclared", "reads the reference's log-probability, of which its signals\\(\\) declares none"),
+        ("entropy", "broken reads 'entropy' of the policy, but its signals\\(\\) declares 'logp' of the policy"),
         ("field", "needs 'advantages' for every token, which row \\d does not have"),
         ("column", "needs a column 'temperature', which row \\d does not have"),
         ("derived", "reads derived sequences 'other', which its derive\\(\\) did not make"),

@@ -233,18 +233,20 @@ class StepRunner:
 
 
 def _canonical(units: List[Unit], pairing: List[int] | None) -> tuple[list[Unit], list[int] | None]:
-    """Units by content hash, each an object of its own, and the pairing that says the same of them."""
+    """Units by content hash, each with sequences of its own, and the pairing that says the same of them."""
     order = sorted(range(len(units)), key=lambda place: units[place].id)
-    ordered: dict[int, Unit] = {}
+    ordered: list[Unit] = []
+    seen: set[int] = set()
     for place in order:
-        unit = units[place] if id(units[place]) not in ordered else _twin(units[place])
-        ordered[id(unit)] = unit
+        shared = any(id(sequence) in seen for sequence in units[place].sequences)
+        ordered.append(_twin(units[place]) if shared else units[place])
+        seen.update(map(id, ordered[-1].sequences))
     if pairing is None:
-        return list(ordered.values()), None
+        return ordered, None
     if sorted(pairing) != list(range(len(units))):
         raise ObjectiveError(f"a pairing is a permutation of the {len(units)} units, got {list(pairing)}")
     rank_of = {place: rank for rank, place in enumerate(order)}
-    return list(ordered.values()), [rank_of[pairing[place]] for place in order]
+    return ordered, [rank_of[pairing[place]] for place in order]
 
 
 def _twin(unit: Unit) -> Unit:
