@@ -138,7 +138,7 @@ def test_plugin_anatomy(folder: Path) -> None:
     assert project["build-system"]["build-backend"] == "flit_core.buildapi"
     assert list(project["project"]["entry-points"]["burnish"].values()) == [f"{package}.plugin"]
     assert any(re.match(r"burnish[><=~]", need) for need in project["project"]["dependencies"]), "no range of the core"
-    for name in ("README.md", f"{package}/__init__.py", f"{package}/plugin.py"):
+    for name in ("README.md", f"{package}/__init__.py", f"{package}/plugin.py", f"{package}/py.typed"):
         assert (folder / name).is_file(), name
     assert list((folder / "tests").glob("test_*.py"))
     light = [name for file in ("plugin.py", "__init__.py") for name in imports_at_load(parse(folder / package / file))]

@@ -122,11 +122,11 @@ def test_which_values_are_code() -> None:
 
 
 def test_code_is_run_only_where_allowed(tmp_path: Path) -> None:
-    file = tmp_path / "mine.py"
+    file = tmp_path / "mine_alone.py"
     file.write_text("ran = True\ndef reward(): return 1")
     with pytest.raises(PluginError, match="only `burnish train` and `burnish plugins check` run such code"):
         load().custom(f"{file}:reward")
-    assert not [name for name in sys.modules if name.startswith("burnish_custom_mine")]
+    assert not [name for name in sys.modules if name.startswith("burnish_custom_mine_alone")]
     assert load(run_code=True).custom(f"{file}:reward")() == 1
 
 
