@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from burnish.errors import ModelError
 from burnish.model import loading
 from burnish.model.adapters import add_lora, has_adapter
 from burnish.model.dropout import dropouts
+from burnish.model.hub import is_reachable
 from burnish.model.loading import load_frozen, load_policy, load_shapes, load_tokenizer
 from burnish.registry.discovery import PluginInfo
 from burnish.registry.lookup import Registry
@@ -71,11 +73,14 @@ def test_a_model_of_a_plugin(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_what_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="there is no such folder"):
+    (tmp_path / "something").mkdir()
+    with pytest.raises(ModelError, match=r"no model at '.*nothing': there is no such folder\. Did you mean 'something'\?"):
         load_policy(section(tmp_path / "nothing"), EMPTY)
+    with pytest.raises(ModelError, match=r"no model at '\./nothing': there is no such folder"):
+        load_tokenizer(section("./nothing"), EMPTY)
     with pytest.raises(ModelError, match=r"no model named 'someone/something'\. Tried: a folder.*plugins.*hub"):
         load_policy(section("someone/something"), EMPTY)
-    with pytest.raises(ModelError, match=r"no tokenizer named 'someone/something'\. Tried"):
+    with pytest.raises(ModelError, match=r"no model named 'someone/something'\. Tried, for its tokenizer: a folder"):
         load_tokenizer(section("someone/something"), EMPTY)
     with pytest.raises(ModelError, match="holds no model that can be loaded"):
         load_policy(section(tmp_path), EMPTY)
@@ -88,6 +93,28 @@ def test_pickles_are_not_read(folder: Path, tmp_path: Path) -> None:
     torch.save(tiny_model("llama_untied").state_dict(), tmp_path / "pytorch_model.bin")
     with pytest.raises(ModelError, match="pickled"):
         load_policy(section(tmp_path), EMPTY)
+
+
+def test_damaged_weights_are_said(folder: Path, tmp_path: Path) -> None:
+    for file in folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes()[:4000])
+    with pytest.raises(ModelError, match=r"the weights in '.*' are damaged or cut short"):
+        load_policy(section(tmp_path), EMPTY)
+
+
+def test_without_a_network_only_the_cache_is_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_such_host(*_: object) -> None:
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", no_such_host)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("burnish.model.hub.getproxies", dict)
+    is_reachable.cache_clear()
+    try:
+        with pytest.raises(ModelError, match=r"hub \(.*; https://\S+ cannot be found from here, so only its cache"):
+            load_policy(section("someone/something"), EMPTY)
+    finally:
+        is_reachable.cache_clear()
 
 
 def test_dropout_is_switched_off_and_the_config_keeps_it(tmp_path: Path) -> None:

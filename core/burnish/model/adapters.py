@@ -81,7 +81,10 @@ def _put_on(model: nn.Module, config: PeftConfig, name: str) -> PeftModel:
             return get_peft_model(model, config, adapter_name=name)
         model.add_adapter(name, config)
     except ValueError as error:
-        raise ModelError(f"the adapter cannot be put on {type(model).__name__}: {error}") from error
+        linear = {path.rpartition(".")[2] for path, module in model.named_modules() if isinstance(module, nn.Linear)}
+        raise ModelError(
+            f"the adapter cannot be put on {type(model).__name__}: {error} Its linear modules: {', '.join(sorted(linear))}."
+        ) from error
     model.set_adapter(name, inference_mode=config.inference_mode)
     return model
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -18,16 +19,20 @@ from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
     BitsAndBytesConfig,
+    PretrainedConfig,
     PreTrainedTokenizerBase,
 )
 
 from burnish.config.sections import AdapterSection, ModelSection
 from burnish.data.templates import apply_template
-from burnish.errors import ModelError, did_you_mean
+from burnish.errors import ModelError, did_you_mean, nearest
 from burnish.model.adapters import adapter_shapes, add_lora, grow_embeddings, load_adapter
 from burnish.model.dropout import switch_off
+from burnish.model.hub import cache_only, why_not
 from burnish.registry.lookup import Registry
 from burnish.registry.records import ModelRecord
+
+SHOWN = 8
 
 
 def find_model(name: str, registry: Registry, *, weights: bool = True) -> str:
@@ -40,17 +45,34 @@ def find_model(name: str, registry: Registry, *, weights: bool = True) -> str:
     if any(record.name == name for record in registry.records(ModelRecord)):
         source = registry.resolve(registry.get(ModelRecord, name))()
         return str(source.weights() if weights else source.tokenizer())
-    if Path(name).is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
-        raise ModelError(f"no model at '{name}': there is no such folder")
+    path = Path(name).expanduser()
+    if path.is_absolute() or name.startswith(".") or name.count("/") > 1:
+        near = nearest(path.name, (item.name for item in path.parent.iterdir())) if path.parent.is_dir() else None
+        raise ModelError(f"no model at '{name}': there is no such folder." + (f" Did you mean '{near}'?" if near else ""))
     return name
+
+
+def check_model(section: ModelSection, name: str, registry: Registry, revision: str | None = None) -> PretrainedConfig:
+    """The config of the model called `name`; ModelError when there is no such model. Reads no weights."""
+    path = find_model(name, registry, weights=False)
+    try:
+        return AutoConfig.from_pretrained(
+            path, revision=revision, trust_remote_code=section.trust_remote_code, local_files_only=cache_only(path)
+        )
+    except (OSError, ValueError) as error:
+        raise _not_loaded("config", name, registry, error) from error
 
 
 def load_tokenizer(section: ModelSection, registry: Registry) -> PreTrainedTokenizerBase:
     """The model's tokenizer, with the chat template that the config names."""
     name = _named(section)
+    path = find_model(name, registry, weights=False)
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            find_model(name, registry, weights=False), revision=section.revision, trust_remote_code=section.trust_remote_code
+            path,
+            revision=section.revision,
+            trust_remote_code=section.trust_remote_code,
+            local_files_only=cache_only(path),
         )
     except (OSError, ValueError) as error:
         raise _not_loaded("tokenizer", name, registry, error) from error
@@ -77,13 +99,7 @@ def load_policy(
 
 def load_shapes(section: ModelSection, registry: Registry, tokenizer: PreTrainedTokenizerBase) -> nn.Module:
     """The model to train without its weights, on the device `meta`; reads no weights file."""
-    name = _named(section)
-    try:
-        config = AutoConfig.from_pretrained(
-            find_model(name, registry, weights=False), revision=section.revision, trust_remote_code=section.trust_remote_code
-        )
-    except (OSError, ValueError) as error:
-        raise _not_loaded("config", name, registry, error) from error
+    config = check_model(section, _named(section), registry, section.revision)
     with torch.device("meta"):
         model: Any = AutoModelForCausalLM.from_config(
             config, dtype=getattr(torch, section.dtype), trust_remote_code=section.trust_remote_code
@@ -129,11 +145,14 @@ def _load(
             dtype=dtype,
             use_safetensors=True,
             trust_remote_code=section.trust_remote_code,
+            local_files_only=cache_only(path),
             **labels,
             **_quantized(section.quantize, dtype),
         )
     except (OSError, ValueError) as error:
         raise _not_loaded("model", name, registry, error) from error
+    except SafetensorError as error:
+        raise ModelError(f"the weights in '{path}' are damaged or cut short ({error}); fetch or copy them anew") from error
     switch_off(model)
     if tokenizer is not None:
         grow_embeddings(model, len(tokenizer))
@@ -191,9 +210,11 @@ def _not_loaded(what: str, name: str, registry: Registry, error: Exception) -> M
                 f"the weights in '{name}' are pickled (.bin), and unpickling runs code; convert them to safetensors with "
                 "transformers' `save_pretrained`"
             )
-        return ModelError(f"the folder '{name}' holds no {what} that can be loaded: {error}")
+        held = ", ".join(sorted(item.name for item in folder.iterdir())[:SHOWN]) or "nothing"
+        return ModelError(f"the folder '{name}' holds no {what} that can be loaded. It holds {held}. The error was: {error}")
     known = [record.name for record in registry.records(ModelRecord)]
+    sought = "" if what == "model" else f", for its {what}"
     return ModelError(
-        f"no {what} named '{name}'. Tried: a folder of that name (there is none), the models of installed plugins "
-        f"({did_you_mean(name, known)}), the Hugging Face hub ({str(error).strip().splitlines()[0]})"
+        f"no model named '{name}'. Tried{sought}: a folder of that name (there is none), the models of installed plugins "
+        f"({did_you_mean(name, known)[:-1]}), the Hugging Face hub ({str(error).strip().splitlines()[0]}{why_not()})"
     )
