@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from burnish.data.detect import convert, detect_format, load_format
-from burnish.data.examples import Example, Row, RowError, Text
+from burnish.data.examples import Example, Prompt, Row, RowError, Text
 from burnish.errors import DataError, PluginError
 from burnish.registry import FormatRecord, Registry, load
 
@@ -32,6 +33,18 @@ class Failing:
 
     def convert(self, row: Row) -> Example:
         raise ZeroDivisionError("division by zero")
+
+
+class Breaking(Failing):
+    """A format that converts to what it does not promise."""
+
+    def __init__(self, made: Callable[[Row], Any]) -> None:
+        super().__init__("convert")
+        self.made = made
+
+    def convert(self, row: Row) -> Example:
+        example: Example = self.made(row)
+        return example
 
 
 class FakeRegistry(Registry):
@@ -76,6 +89,18 @@ def test_unknown_rows_and_no_rows(registry: Registry) -> None:
         detect_format([], registry)
     with pytest.raises(PluginError, match=r"no format named 'alpacca'. Did you mean 'alpaca'\?"):
         load_format("alpacca", registry)
+
+
+def test_an_answer_that_is_not_text_makes_no_prompt_of_the_row(registry: Registry) -> None:
+    with pytest.raises(DataError, match=r"no format knows .* As prompt_completion: .*'completion'; found int 2\."):
+        detect_format([{"prompt": "1 + 1 =", "completion": 2}], registry)
+
+
+def test_a_format_that_breaks_its_promise_is_named_with_the_row() -> None:
+    with pytest.raises(PluginError, match=r"'failing' promises text examples, .* made dict of f:3 \(keys text\)"):
+        convert(Breaking(lambda row: dict(row)), {"text": "x"}, "f:3")
+    with pytest.raises(RowError, match=r"f:3 .*expected text or a tuple of messages, found list"):
+        convert(Breaking(lambda row: Prompt([row])), {"text": "x"}, "f:3")  # type: ignore[arg-type]
 
 
 def test_a_format_that_raises_is_named_with_the_row() -> None:

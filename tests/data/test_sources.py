@@ -52,10 +52,23 @@ def test_json(registry: Registry, tmp_path: Path, content: object) -> None:
 
 
 @pytest.mark.parametrize(("name", "mark"), [("rows.csv", ","), ("rows.tsv", "\t")])
-def test_tables_with_types_and_line_ends_in_cells(registry: Registry, tmp_path: Path, name: str, mark: str) -> None:
-    lines = ["prompt,completion,n", "a,b,1", '"c","d\ne",2']
+def test_cells_of_tables_are_text_with_line_ends(registry: Registry, tmp_path: Path, name: str, mark: str) -> None:
+    lines = ["prompt,completion,n", "a,007,1.50", '"c","d\ne",']
     (tmp_path / name).write_text("\n".join(lines).replace(",", mark) + "\n", encoding="utf-8")
-    assert rows_of(opened(registry, tmp_path / name)) == ROWS
+    assert rows_of(opened(registry, tmp_path / name)) == [
+        {"prompt": "a", "completion": "007", "n": "1.50"},
+        {"prompt": "c", "completion": "d\ne", "n": ""},
+    ]
+
+
+def test_numbers_and_truth_values_of_tables_are_read_where_formats_want_them(registry: Registry, tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("completion,good,weight\n1,True,0.5\n2,0,\n3,yes,1e-1\n", encoding="utf-8")
+    source = opened(registry, tmp_path / "rows.csv", columns={"label": "good"})
+    assert rows_of(source) == [
+        {"completion": "1", "label": True, "weight": 0.5},
+        {"completion": "2", "label": 0, "weight": None},
+        {"completion": "3", "label": "yes", "weight": 0.1},
+    ]
 
 
 def test_parquet(registry: Registry, tmp_path: Path) -> None:
@@ -179,6 +192,8 @@ def test_a_broken_line_is_named(registry: Registry, write_rows: Write) -> None:
         ("rows.json", "3", "expected a list of rows, found int"),
         ("rows.json", '["x"]', "row 0 of .*: expected an object with columns, found str"),
         ("rows.parquet", "no parquet", "rows.parquet: .*Parquet"),
+        ("rows.jsonl", '[\n{"text": "a"}\n]', r"rows.jsonl:1: broken JSON: .*name it \.json$"),
+        ("rows.json", '{"text": "a"}\n{"text": "b"}', r"rows.json: broken JSON: .*name it \.jsonl$"),
         ("rows.csv", "a,b\n1,2,3\n", "rows.csv: .*Expected 2 columns, got 3"),
         ("rows.md", "x", "is no kind of file that rows can be read from"),
     ],

@@ -114,10 +114,23 @@ def _sniff(known: Format, row: Row, index: int, location: Location) -> float:
 
 
 def _nobody(row: Row, where: str, formats: Sequence[Format]) -> str:
+    nearly = "".join(f" As {known.name}: {what}." for known in formats if (what := _nearly(known, row)) is not None)
     return (
-        f"no format knows rows with keys {keys(row)} (first: {where}). Rename them with `columns: {{prompt: question}}`, "
-        f"or name a format. Known: {', '.join(sorted(known.name for known in formats))}."
+        f"no format knows rows with keys {keys(row)} (first: {where}).{nearly} "
+        f"Rename them with `columns: {{prompt: question}}`, or name a format. Known: {', '.join(sorted(known.name for known in formats))}."
     )
+
+
+def _nearly(known: Format, row: Row) -> str | None:
+    """What is wrong with a row that has all columns of a format told by them."""
+    columns = getattr(known, "columns", ())
+    if not columns or any(row.get(name) is None for name in columns):
+        return None
+    try:
+        known.convert(row)
+    except RowError as error:
+        return str(error)
+    return None
 
 
 def _mixed(rows: Sequence[Row], odd: Sequence[int], best: Format, likely: Sequence[Format], location: Location) -> str:

@@ -9,6 +9,7 @@ import gzip
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
+from csv import reader as table_lines
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,6 +18,8 @@ from burnish.errors import DataError, did_you_mean
 
 Numbered = Iterator[tuple[int | None, Row]]
 BLOCK_BYTES = 1 << 24
+SHOWN = 40
+TABLES = (".csv", ".tsv")
 
 
 def read_jsonl(path: Path, delimiter: str | None) -> Numbered:
@@ -24,13 +27,15 @@ def read_jsonl(path: Path, delimiter: str | None) -> Numbered:
     with _open(path) as file:
         for number, line in enumerate(file, 1):
             if line.strip():
-                yield number, _row(_parse(line, f"{path}:{number}"), f"{path}:{number}")
+                hint = ". Is this one list of rows? Then name it .json" if line.lstrip().startswith("[") else ""
+                yield number, _row(_parse(line.rstrip(), f"{path}:{number}", hint), f"{path}:{number}", hint)
 
 
 def read_json(path: Path, delimiter: str | None) -> Numbered:
     """The rows of a list, or of an object whose only list they are."""
     with _open(path) as file:
-        content = _parse(file.read(), str(path))
+        text = file.read()
+    content = _parse(text, str(path), ". Is this a row a line? Then name it .jsonl") if text.strip() else []
     if isinstance(content, dict):
         lists = [value for value in content.values() if isinstance(value, list)]
         if len(lists) != 1:
@@ -43,13 +48,18 @@ def read_json(path: Path, delimiter: str | None) -> Numbered:
 
 
 def read_csv(path: Path, delimiter: str | None) -> Numbered:
-    """The rows of a table with a header; each column has one type, told from its first block."""
+    """The rows of a table with a header. Every cell is text: a completion `007` is no number."""
     import pyarrow as pa
     from pyarrow import csv
 
-    parse = csv.ParseOptions(delimiter=delimiter or ("\t" if ".tsv" in path.suffixes else ","), newlines_in_values=True)
+    mark = delimiter or ("\t" if ".tsv" in path.suffixes else ",")
+    with _open(path) as file:
+        names = next(table_lines(file, delimiter=mark), [])
+    read = csv.ReadOptions(block_size=BLOCK_BYTES)
+    parse = csv.ParseOptions(delimiter=mark, newlines_in_values=True)
+    text = csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()))
     try:
-        with csv.open_csv(path, read_options=csv.ReadOptions(block_size=BLOCK_BYTES), parse_options=parse) as reader:
+        with csv.open_csv(path, read_options=read, parse_options=parse, convert_options=text) as reader:
             for batch in reader:
                 yield from ((None, row) for row in batch.to_pylist())
     except pa.ArrowInvalid as error:
@@ -67,7 +77,8 @@ def read_parquet(path: Path, delimiter: str | None) -> Numbered:
             for batch in file.iter_batches(batch_size=1024):
                 yield from ((None, row) for row in batch.to_pylist())
     except pa.ArrowInvalid as error:
-        raise DataError(f"{path}: {error}") from error
+        if path.stat().st_size:
+            raise DataError(f"{path}: {error}") from error
 
 
 def read_text(path: Path, delimiter: str | None) -> Numbered:
@@ -127,14 +138,15 @@ def _open(path: Path) -> IO[str]:
     return path.open(encoding="utf-8-sig")
 
 
-def _parse(text: str, where: str) -> Any:
+def _parse(text: str, where: str, hint: str = "") -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise DataError(f"{where}: broken JSON: {error.msg} (column {error.colno})") from error
+        place = f"column {error.colno}" if error.lineno == 1 else f"line {error.lineno}, column {error.colno}"
+        raise DataError(f"{where}: broken JSON: {error.msg} ({place}), after {text[: error.pos][-SHOWN:]!r}{hint}") from error
 
 
-def _row(value: Any, where: str) -> Row:
+def _row(value: Any, where: str, hint: str = "") -> Row:
     if not isinstance(value, dict):
-        raise DataError(f"{where}: expected an object with columns, found {type(value).__name__}")
+        raise DataError(f"{where}: expected an object with columns, found {type(value).__name__}{hint}")
     return value

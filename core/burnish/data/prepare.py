@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 
 CHUNK = 512
 LOOKED_AT = 1000
+REMEDIES = {
+    "over_length": "Raise render.max_length, or set render.overlength to truncate.",
+    "no_targets": "A row needs an answer to learn: `burnish data show` prints rows with what is trained on marked.",
+}
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,8 @@ def open_reader(name: str, section: SourceSection, registry: Registry, live: Ite
     source, drop_bad = open_source(section, registry, live), section.bad_rows == "drop"
     looked_at = list(islice(source, LOOKED_AT if section.limit is None else min(section.limit, LOOKED_AT)))
     if not looked_at:
-        raise DataError(f"data.{name}: {source.name} has no rows")
+        read = "" if source.sketch == source.name else f": it is {source.sketch}"
+        raise DataError(f"data.{name}: {source.name} has no rows{read}")
     places = [str(place) for place, _ in looked_at]
     try:
         known = detect_format([row for _, row in looked_at], registry, section.format, places.__getitem__, mixed=drop_bad)
@@ -116,14 +121,16 @@ def refuse_rows(reader: Reader, renderer: Renderer, report: SourceReport) -> Non
         raise DataError(f"data.{report.name}: {found}\nMend them, or set data.{report.name}.bad_rows to drop.")
     if over and renderer.section.overlength == "error":
         seen = "; ".join(report.seen["over_length"])
-        raise DataError(f"data.{report.name}: {over} of {report.rows} rows are too long: {seen}")
+        raise DataError(f"data.{report.name}: {over} of {report.rows} rows are too long: {seen}\n{REMEDIES['over_length']}")
 
 
 def _refuse_lessons(report: SourceReport) -> None:
     """Refuses a source that teaches nothing."""
     left = report.rows - report.dropped.total()
     if not left:
-        raise DataError(f"data.{report.name}: no row is left of {report.rows}:\n" + "\n".join(report.lines()))
+        _, *reasons = report.lines()
+        remedies = [REMEDIES[reason] for reason in report.dropped if reason in REMEDIES]
+        raise DataError("\n".join([f"data.{report.name}: no row is left of {report.rows}:", *reasons, *remedies]))
     if report.notes["chosen_is_rejected"] == left:
         raise DataError(f"data.{report.name}: chosen equals rejected in all {left} rows; there is no preference to learn")
 

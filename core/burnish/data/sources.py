@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from burnish.data.examples import Row
-from burnish.data.files import READERS, files_hash, read_file, suffix_of
+from burnish.data.files import READERS, TABLES, files_hash, read_file, suffix_of
 from burnish.errors import BurnishError, DataError, did_you_mean, nearest, raised
 from burnish.registry import Registry, SourceRecord, is_custom
 
 if TYPE_CHECKING:
     from burnish.config.sections import SourceSection
+
+NUMERIC = ("label", "rating", "weight", "margin")  # what formats read as numbers or truth values
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,16 +83,31 @@ def _from_path(wanted: str, section: SourceSection) -> RowSource | None:
             raise DataError(f"there is no data at {path.absolute()}." + (f" Did you mean '{near}'?" if near else ""))
         return None
     delimiter = section.delimiter
+    numeric = {section.columns.get(name, name) for name in NUMERIC}
 
     def read() -> Iterator[tuple[Place, Row]]:
         index = 0
         for file in files:
+            is_table = suffix_of(file) in TABLES
             for line, row in read_file(file, delimiter):
-                yield Place(index, str(file), line), row
+                yield Place(index, str(file), line), _with_numbers(row, numeric) if is_table else row
                 index += 1
 
-    sizes = ", ".join(f"{file.name} {file.stat().st_size}" for file in files)
+    sizes = ", ".join(f"{file.name} ({file.stat().st_size} bytes)" for file in files)
     return RowSource(wanted, read, lambda: f"{files_hash(files)}|{delimiter}", sizes)
+
+
+def _with_numbers(row: Row, names: Iterable[str]) -> Row:
+    """A table's row, whose cells are text, with what the cells under `names` say."""
+    return {**row, **{name: _said_in(row[name]) for name in names if name in row}}
+
+
+def _said_in(cell: str) -> Any:
+    """A number, a truth value or nothing; text that is none of them as it is."""
+    try:
+        return json.loads(cell.lower()) if cell.strip() else None
+    except ValueError:
+        return cell
 
 
 def _of_split(folder: Path, split: str) -> list[Path]:

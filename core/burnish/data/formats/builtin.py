@@ -34,16 +34,21 @@ NUMBERS = {"advantages": "advantages", "old_logps": "old", "behaviour_logps": "b
 
 @dataclass(frozen=True)
 class Columns:
-    """A format told by its columns: name -> check of the value; `build` makes the example once all checks have passed."""
+    """A format told by its columns: name -> check of the value; `build` makes the example once all checks have passed.
+
+    beside: columns that a row of it does not have, whatever they hold: an answer that is not text makes no row without one.
+    """
 
     name: str
     kind: str
     columns: Mapping[str, Check]
     build: Build
+    beside: tuple[str, ...] = ()
 
     def sniff(self, row: Row) -> float:
         """The number of its columns, or 0 when one is missing or holds something else."""
-        return float(len(self.columns)) if all(check.holds(row.get(name)) for name, check in self.columns.items()) else 0.0
+        fits = all(check.holds(row.get(name)) for name, check in self.columns.items())
+        return float(len(self.columns)) if fits and all(row.get(name) is None for name in self.beside) else 0.0
 
     def convert(self, row: Row) -> Example:
         """The example; RowError says which column is not what was expected."""
@@ -53,9 +58,9 @@ class Columns:
         return self.build(row, side(row, tuple(self.columns)))
 
 
-def _columns(kind: str, **columns: Check) -> Callable[[Build], Columns]:
+def _columns(kind: str, beside: tuple[str, ...] = (), **columns: Check) -> Callable[[Build], Columns]:
     """Makes a format of the function under it: its name, the columns that it reads, the example that it builds."""
-    return lambda build: Columns(build.__name__, kind, columns, build)
+    return lambda build: Columns(build.__name__, kind, columns, build, beside)
 
 
 @_columns("text", text=TEXT)
@@ -68,7 +73,7 @@ def chat(row: Row, extra: Side) -> Example:
     return kinds.Chat(tuple(map(message, row["messages"])), side=extra)
 
 
-@_columns("prompt", prompt=SAID)
+@_columns("prompt", beside=("completion", "completions", "chosen", "rejected"), prompt=SAID)
 def prompt(row: Row, extra: Side) -> Example:
     return kinds.Prompt(said(row, "prompt"), side=extra)
 
