@@ -21,8 +21,8 @@ def test_a_fork_by_hand() -> None:
     assert trie.depths.tolist() == [0, 1, 2, 2, 3]
     assert [place.tolist() for place in trie.places] == [[0, 1, 3, 4], [0, 1], [0, 1, 2]]
     assert (trie.segments.lengths, trie.segments.depths, trie.segments.parents) == ((2, 1, 2), (0, 2, 2), (-1, 0, 0))
-    assert trie.segments.paths == ((0,), (0, 1), (0, 2))
-    assert trie.segments.starts == (0, 2, 3)
+    assert (trie.segments.starts, trie.segments.ends) == ((0, 2, 3), (5, 3, 5))
+    assert list(trie.segments.path(2)) == [2, 0]
 
 
 def test_an_extension_goes_on_in_the_same_segment_until_another_forks_there() -> None:
@@ -54,10 +54,11 @@ def test_invariants(drawn: list[tuple[list[int], bool]]) -> None:
     for one, place in zip(sequences, trie.places, strict=True):
         assert trie.ids[place].tolist() == one.ids.tolist()
         assert trie.depths[place].tolist() == list(range(len(one)))
-        path = segments.paths[owner[place[-1]]]
+        path = list(segments.path(int(owner[place[-1]])))[::-1]
         along = np.concatenate([np.arange(segments.starts[s], segments.starts[s] + segments.lengths[s]) for s in path])
         assert along[: len(place)].tolist() == place.tolist()
+        assert all(segments.starts[s] <= place[-1] < segments.ends[s] for s in path)
     # Order does not matter: the flat ids and the segments are a function of the set.
     mirrored = build_trie(sequences[::-1])
     assert mirrored.ids.tolist() == trie.ids.tolist()
-    assert mirrored.segments.paths == segments.paths
+    assert mirrored.segments.parents == segments.parents

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import AttentionInterface
 
+from burnish.batch.blockwise import DTYPES, blockwise
 from burnish.batch.trie import Segments
 from burnish.errors import ModelError
 
@@ -58,8 +59,13 @@ def tree_attention(
         if given:
             raise ModelError(f"{type(module).__name__} asks for {what}; the attention '{NAME}' has none: use `layout: padded`")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    if torch.is_autocast_enabled(query.device.type):
+        # Rotated queries and keys are float32 where values are not; torch's own attention casts them all, so does this one.
+        query, key, value = (states.to(torch.get_autocast_dtype(query.device.type)) for states in (query, key, value))
     if softcap is None and query.is_cuda and query.dtype in (torch.float16, torch.bfloat16) and query.shape[-1] <= 256:
         return _varlen(query, key, value, burnish_segments, scale, sliding_window), None
+    if softcap is None and sliding_window is None and query.device.type == "cpu" and query.dtype in DTYPES:
+        return blockwise(query, key, value, burnish_segments, scale), None
     return _per_segment(query, key, value, burnish_segments, scale, sliding_window, softcap), None
 
 
@@ -97,7 +103,7 @@ def _same_shape(segments: Segments, window: int | None) -> dict[tuple[int, int],
 def _path(pieces: tuple[Tensor, ...], segments: Segments, segment: int, reach: int) -> Tensor:
     """The last `reach` states along the path of `segment`: [1, H, reach, D]."""
     states: list[Tensor] = []
-    for ancestor in reversed(segments.paths[segment]):
+    for ancestor in segments.path(segment):
         piece = pieces[ancestor]
         states.append(piece if piece.shape[2] <= reach else piece[:, :, -reach:])
         reach -= states[-1].shape[2]

@@ -62,7 +62,7 @@ def lay_out(sequences: List[Sequence], kind: Kind) -> Layout:
 def _flat(sequences: List[Sequence], kind: Kind) -> Layout:
     if not sequences:
         one = torch.zeros(1, 1, dtype=torch.long)
-        return Layout(kind, one, one, None, Segments((1,), (0,), (-1,), ((0,),)), (), (), 0)
+        return Layout(kind, one, one, None, Segments((0,), (1,), (0,), (-1,), (1,)), (), (), 0)
     trie = build_trie(sequences, share=kind == "tree")
     ids, depths = torch.from_numpy(trie.ids)[None], torch.from_numpy(trie.depths)[None]
     return Layout(kind, ids, depths, None, trie.segments, tuple(sequences), trie.places, len(trie.ids))

@@ -6,6 +6,7 @@ salt (hash of every other input of the forward) are equal. Knows no tensor.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from collections.abc import Sequence as List
 from dataclasses import dataclass
 from itertools import pairwise
@@ -19,23 +20,25 @@ from burnish.data.units import Ids, Sequence
 class Segments:
     """Runs of tokens without a fork, in flat order, depth first: a parent comes before its children.
 
-    lengths: tokens per segment. depths: position of the first token. parents: index of the segment that it continues, -1 for
-    a root. paths: the ancestors from the root down, the segment itself last. Holds no tensor, so that it travels through a
-    model's keyword arguments untouched.
+    starts: flat index of the first token. lengths: tokens. depths: position of the first token. parents: index of the segment
+    that it continues, -1 for a root. ends: flat index after the last token of all that hangs below it. Holds no tensor, so that
+    it travels through a model's keyword arguments untouched.
     """
 
+    starts: tuple[int, ...]
     lengths: tuple[int, ...]
     depths: tuple[int, ...]
     parents: tuple[int, ...]
-    paths: tuple[tuple[int, ...], ...]
+    ends: tuple[int, ...]
 
     def __len__(self) -> int:
         return len(self.lengths)
 
-    @property
-    def starts(self) -> tuple[int, ...]:
-        """Flat index of each segment's first token."""
-        return tuple(int(start) for start in np.cumsum((0, *self.lengths[:-1])))
+    def path(self, segment: int) -> Iterator[int]:
+        """The segment itself, then its ancestors up to the root."""
+        while segment >= 0:
+            yield segment
+            segment = self.parents[segment]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,8 +107,9 @@ def _segments(size: int, depths: Ids, forks: set[int], parent_of: dict[int, int]
     # A segment that begins no run continues the token before it: its run was cut there because another one forks off.
     before = np.array([parent_of.get(start, start - 1) for start in starts.tolist()], np.int64)
     parents = np.where(before < 0, -1, np.searchsorted(starts, before, side="right") - 1)
-    paths: list[tuple[int, ...]] = []
-    for segment, parent in enumerate(parents.tolist()):
-        paths.append((*(paths[parent] if parent >= 0 else ()), segment))
     lengths = np.diff(np.append(starts, size))
-    return Segments(tuple(lengths.tolist()), tuple(depths[starts].tolist()), tuple(parents.tolist()), tuple(paths))
+    ends = starts + lengths
+    for segment in range(len(starts) - 1, -1, -1):  # children come after their parents
+        if (parent := parents[segment]) >= 0:
+            ends[parent] = max(ends[parent], ends[segment])
+    return Segments(*(tuple(numbers.tolist()) for numbers in (starts, lengths, depths[starts], parents, ends)))
