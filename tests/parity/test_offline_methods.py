@@ -50,7 +50,8 @@ class Case:
 
 
 def dpo(loss_type: str, ours: Any, rows: Rows = PAIRS, **arguments: Any) -> Case:
-    """A loss type of DPOTrainer."""
+    """A loss type of DPOTrainer. The smoothing of `exo_pair` is ours by default."""
+    arguments = ({"label_smoothing": 1e-3} if loss_type == "exo_pair" else {}) | arguments
     return Case(ours if isinstance(ours, list) else [ours], "dpo", {"loss_type": [loss_type], **arguments}, rows)
 
 
@@ -133,7 +134,11 @@ CASES: dict[str, Case] = {
     "aot ld_alpha": dpo("aot", {"aot": {"ld_alpha": 0.3}}, ld_alpha=0.3),
     **{
         f"{ours} {divergence}": dpo(
-            theirs, {ours: reward(f_divergence=divergence, f_alpha=0.7)}, SHORT, f_divergence_type=name, f_alpha_divergence_coef=0.7
+            theirs,
+            {ours: reward(f_divergence=divergence, f_alpha=0.7)},
+            SHORT,
+            f_divergence_type=name,
+            f_alpha_divergence_coef=0.7,
         )
         for theirs, ours in LOGISTIC.items()
         for name, divergence in DIVERGENCES.items()
@@ -143,13 +148,13 @@ CASES: dict[str, Case] = {
         for theirs, ours in {**LOGISTIC, **{name: name for name in ABSOLUTE}}.items()
     },
 }
-OTHERWISE = {"beta_dpo": "test_beta_dpo", "plackett_luce": "test_plackett_luce"}
 DIFFERENT = {
-    "dpo": "label_smoothing is honoured (TRL 1.16 ignores it for `sigmoid`): test_trl_preference.py",
-    "aot, aot_unpaired, kto": "sorts and the KL are of the global batch; TRL's are of each micro-batch, equal at one",
-    "wpo": "composes with every loss; TRL refuses aot",
-    "nca_pair, bco_pair, sppo_hard, aot_unpaired, apo_*, kto": "take f-divergence scores; TRL refuses them",
-    "forward_kl": "its exponent is at most 80, as alpha's; TRL's overflows",
+    "dpo": "label_smoothing is honoured; TRL 1.16 ignores it for `sigmoid`",
+    "aot, aot_unpaired, kto": "sorts and the KL are of the global batch; TRL's of each micro-batch, equal where there is one",
+    "wpo": "composes with every loss; TRL refuses aot, and cannot differentiate hinge and sft",
+    "nca_pair, bco_pair, sppo_hard, apo_zero, apo_down, aot_unpaired": "take f-divergences, as losses of r; TRL refuses them",
+    "forward_kl": "its exponent is at most 80, as that of alpha; TRL's overflows",
+    "cpo": "AlphaPO's reward is a method of its own, `alphapo`, with SimPO's loss alone",
 }
 
 
@@ -170,7 +175,7 @@ def theirs(
 
     def theirs(case: Case) -> Any:
         if case.trainer in ("dpo", "sft"):
-            rows = [{"prompt": row["prompt"], "completion": row["completion"]} for row in case.rows] if case.trainer == "sft" else case.rows
+            rows = [{name: value for name, value in row.items() if name != "label"} for row in case.rows]
             return {"dpo": preference, "sft": supervised}[case.trainer](rows, **case.theirs)
         trainer, config, common = trainers[case.trainer]
         made = trainer(
@@ -186,7 +191,9 @@ def theirs(
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_equals_trl(name: str, models: tuple[nn.Module, nn.Module], theirs: Callable[[Case], Any], same: Callable[..., None]) -> None:
+def test_equals_trl(
+    name: str, models: tuple[nn.Module, nn.Module], theirs: Callable[[Case], Any], same: Callable[..., None]
+) -> None:
     case = CASES[name]
     tokenizer = tiny_tokenizer(chat=False)
     ours = [
@@ -199,3 +206,128 @@ def test_equals_trl(name: str, models: tuple[nn.Module, nn.Module], theirs: Call
     if "kto" in name:
         assert ours[0].metrics["kl"] == pytest.approx(expected.metrics["kl"], rel=1e-4)
         assert expected.metrics["kl"] > 0.1
+
+
+def test_where_trl_refuses_or_fails(models: tuple[nn.Module, nn.Module], preference: Callable[..., Any]) -> None:
+    """What composes here and does not there: WPO with aot, hinge and sft, f-divergences with absolute rewards."""
+    tokenizer = tiny_tokenizer(chat=False)
+    for loss_type, options in {"aot": {}, "hinge": {}, "sft": {"on": "chosen"}}.items():
+        with pytest.raises((ValueError, NotImplementedError, RuntimeError)):
+            preference(PAIRS, loss_type=[loss_type], use_weighting=True)
+        evaluate([{loss_type: {**options, "weights": ["wpo"]}}], PAIRS, models[0], tokenizer, reference=models[1])
+    for name in ABSOLUTE:
+        with pytest.raises(ValueError, match="f_divergence_type"):
+            preference(SHORT, loss_type=[name], f_divergence_type="js_divergence")
+        evaluate([{name: reward(f_divergence="js")}], SHORT, models[0], tokenizer, reference=models[1])
+
+
+@pytest.mark.parametrize("loss", ["aot", "aot_unpaired"])
+def test_sorts_are_of_the_global_batch(
+    loss: str, models: tuple[nn.Module, nn.Module], preference: Callable[..., Any]
+) -> None:
+    """TRL's mean over micro-batches of one row is another number than its one batch; ours is always the latter."""
+    whole = preference(PAIRS, loss_type=[loss]).loss
+    parts = [preference([row], loss_type=[loss]).loss for row in PAIRS]
+    ours = evaluate([loss], PAIRS, models[0], tiny_tokenizer(chat=False), reference=models[1], micro_batches=5)
+    assert ours.loss == pytest.approx(whole, rel=1e-5)
+    assert abs(np.mean(parts) - whole) > 1e-3 * whole
+
+
+class Dense:
+    """Log-probabilities of answers in float64, one padded row at a time, as anyone would write them down."""
+
+    def __init__(self) -> None:
+        self.policy, self.reference = (tiny_model("gpt2", torch.float64, seed=seed) for seed in (0, 1))
+        self.tokenizer = tiny_tokenizer(chat=False)
+
+    def reward(self, prompt: str, answer: str) -> float:
+        """Summed log-ratio of an answer and its end of sequence."""
+        head = self.tokenizer(prompt)["input_ids"]
+        ids = self.tokenizer(prompt + answer)["input_ids"] + [self.tokenizer.eos_token_id]
+        sums = []
+        for model in (self.policy, self.reference):
+            with torch.no_grad():
+                logits = model(torch.tensor([ids])).logits[0].numpy()
+            logps = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+            sums.append(sum(logps[place - 1, ids[place]] for place in range(len(head), len(ids))))
+        return float(sums[0] - sums[1])
+
+    def evaluate(self, objective: Any, rows: Rows, **options: Any) -> Any:
+        return evaluate(objective, rows, self.policy, self.tokenizer, reference=self.reference, **options)
+
+    def agrees(self, grads: dict[str, torch.Tensor], loss: Callable[[], float], step: float = 1e-6) -> bool:
+        """Whether a gradient is the slope of `loss` along a random direction, by central differences."""
+        generator = torch.Generator().manual_seed(0)
+        directions = {
+            name: torch.randn(one.shape, generator=generator, dtype=one.dtype) for name, one in self.policy.named_parameters()
+        }
+        values = []
+        for sign in (1, -2, 1):
+            with torch.no_grad():
+                for name, parameter in self.policy.named_parameters():
+                    parameter += sign * step * directions[name]
+            values.append(loss())
+        slope = (values[0] - values[1]) / (2 * step)
+        return math.isclose(slope, sum(float((grads[name] * directions[name]).sum()) for name in directions), rel_tol=1e-5)
+
+
+@pytest.fixture
+def dense() -> Dense:
+    return Dense()
+
+
+@pytest.mark.parametrize("level", ["pair", "batch"])
+def test_beta_dpo(dense: Dense, level: str) -> None:
+    """Two batches in a row: M and S of the first, then moved by the second; b is not differentiated."""
+
+    def gaps(rows: Rows) -> Any:
+        chosen, rejected = ([dense.reward(row["prompt"], row[side]) for row in rows] for side in ("chosen", "rejected"))
+        return np.array(chosen) - np.array(rejected)
+
+    objective = [{"beta_dpo": {"beta": 0.1, "alpha": 0.02, "level": level}}]
+    first = dense.evaluate(objective, PAIRS[:3])
+    second = dense.evaluate(objective, PAIRS[2:], state=first.state, micro_batches=2)
+    mean = 0.9 * gaps(PAIRS[:3]).mean() + 0.1 * gaps(PAIRS[2:]).mean()
+    own = gaps(PAIRS[2:])
+    b = 0.1 * (1 + 0.02 * ((own if level == "pair" else own.mean()) - mean))
+    assert (b > 1e-3).all()
+    assert second.loss == pytest.approx(np.log1p(np.exp(-b * own)).mean(), rel=1e-10)
+    assert dense.agrees(second.grads, lambda: float(np.log1p(np.exp(-b * gaps(PAIRS[2:]))).mean()))
+
+
+def test_plackett_luce(dense: Dense) -> None:
+    rows = [
+        {"prompt": "Two and two: ", "completions": ["four", "five", "ten thousand"]},
+        {"prompt": "The sky is ", "completions": ["blue", "", "green", "a cheese"]},
+        {"prompt": "Go", "completions": ["on", "away"]},
+    ]
+
+    def loss() -> float:
+        terms = []
+        for row in rows:
+            h = [0.1 * dense.reward(row["prompt"], answer) for answer in row["completions"]]
+            terms.append(sum(np.log(np.exp(h[place:]).sum()) - h[place] for place in range(len(h))))
+        return float(np.mean(terms))
+
+    ours = dense.evaluate(["plackett_luce"], rows, micro_batches=2)
+    assert ours.loss == pytest.approx(loss(), rel=1e-10)
+    assert dense.agrees(ours.grads, loss)
+
+
+def test_every_method_has_an_oracle(capsys: pytest.CaptureFixture[str]) -> None:
+    """Methods on pairs, triples, ranked lists and marked answers, and offline weights; the table goes to the terminal."""
+    registry = load()
+    with_trl = {name.split()[0] for name in CASES}
+    with_arithmetic = {"beta_dpo", "plackett_luce"}
+    kinds = ("preference", "triple", "ranked", "unpaired")
+    missing = {one.name for one in registry.records(LossRecord) if one.data in kinds} - with_trl - with_arithmetic
+    assert not missing, f"give each an oracle in {__file__}"
+    known = {record.name for kind in (LossRecord, WeightRecord) for record in registry.records(kind)}
+    assert with_trl | with_arithmetic <= known
+    with capsys.disabled():
+        print(
+            f"\nburnish: {len(with_trl | with_arithmetic)} offline methods, {len(with_trl)} with a TRL oracle in {len(CASES)} "
+            f"settings, {len(with_arithmetic)} against float64 arithmetic; {len(DIFFERENT)} differ on purpose:"
+        )
+        for name, why in DIFFERENT.items():
+            print(f"  {name}: {why}")

@@ -33,10 +33,14 @@ class AOT:
     """Slope of the loss in the difference of quantiles; above 0."""
     label_smoothing: float = 0.0
     """Probability e that a preference is the wrong way round; 0 <= e < .5."""
+    ld_alpha: float = 1.0
+    """How much tokens beyond the shorter answer's length count; in [0, 1]."""
 
     def __post_init__(self) -> None:
         if not self.beta > 0:
             raise ValueError(f"beta must be above 0, got {self.beta}")
+        if not 0 <= self.ld_alpha <= 1:
+            raise ValueError(f"ld_alpha must lie in [0, 1], got {self.ld_alpha}")
         check_smoothing(self.label_smoothing)
 
     def signals(self) -> frozenset[Signal]:
@@ -45,8 +49,9 @@ class AOT:
 
     def __call__(self, batch: Pairs) -> Terms:
         """One term per pair of the global batch."""
-        r_w, r_l = batch.chosen.log_ratio.sum(), batch.rejected.log_ratio.sum()
-        g = batch.chosen.logp.sum() - batch.rejected.logp.sum()
+        lp_w, lp_l = ImplicitReward(reference_free=True, ld_alpha=self.ld_alpha).pair(batch)
+        r_w, r_l = ImplicitReward(ld_alpha=self.ld_alpha).pair(batch)
+        g = lp_w - lp_l
         f = g - (r_w - r_l)
         h = self.beta * (g - at_rank_of(g, f))
         return Terms(pair=logistic(h, self.label_smoothing), metrics=pair_metrics(batch, self.beta * r_w, self.beta * r_l))

@@ -84,3 +84,8 @@ def test_ties_share_a_rank_in_their_order() -> None:
 def test_refuses_values_out_of_range(loss: type, field: str, value: float) -> None:
     with pytest.raises(ValueError, match=field):
         loss(**{field: value})
+
+
+def test_length_desensitising_is_refused_out_of_range() -> None:
+    with pytest.raises(ValueError, match="ld_alpha"):
+        AOT(ld_alpha=1.5)
