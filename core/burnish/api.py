@@ -17,10 +17,11 @@ from burnish.engine.distributed import make_accelerator, on_first
 from burnish.engine.export import export_model
 from burnish.engine.loop import train_loop
 from burnish.engine.progress import Progress
-from burnish.engine.resume import refuse_changed_code, restore, settled
+from burnish.engine.resume import Resume, refuse_changed_code, restore, settled
 from burnish.engine.rundir import RunDirectory
 from burnish.engine.setup import Live, set_up
 from burnish.engine.tracking import start_trackers
+from burnish.registry import Registry
 from burnish.registry import load as load_registry
 
 Rows = Iterable[Mapping[str, Any]]
@@ -73,19 +74,26 @@ def train(
     asked = with_plugin_options(asked, registry)
     accelerator = make_accelerator(asked.train, asked.track, directory.path)
     with _owned(directory, accelerator, resume):
-        if resume:
-            Progress(shown=accelerator.is_main_process).say(*refuse_changed_code(asked, directory, step, allow_changes))
-        run = set_up(asked, registry, live, directory, accelerator)
-        if resume:
-            restore(run, step, allow_changes)
-        if accelerator.is_main_process:
-            directory.write(run.config, registry.fingerprint())
-        start_trackers(accelerator, directory.path.name, run.config.model_dump(mode="json"))
-        train_loop(run)
-        export_model(run)
-        run.observers.tell("run_finished", run=run)
-        run.progress.compare(run.state.first, run.state.evaluation)
-        run.progress.say(f"model: {directory.model}")
+        return _train(asked, registry, live, directory, accelerator, Resume(step, allow_changes) if resume else None)
+
+
+def _train(
+    config: Config, registry: Registry, live: Live, directory: RunDirectory, accelerator: Accelerator, resume: Resume | None
+) -> RunResult:
+    """A function of its own, so that the run is gone before the processes part (see `_owned`)."""
+    if resume:
+        Progress(shown=accelerator.is_main_process).say(*refuse_changed_code(config, directory, resume))
+    run = set_up(config, registry, live, directory, accelerator)
+    if resume:
+        restore(run, resume)
+    if accelerator.is_main_process:
+        directory.write(run.config, registry.fingerprint())
+    start_trackers(accelerator, directory.path.name, run.config.model_dump(mode="json"))
+    train_loop(run)
+    export_model(run)
+    run.observers.tell("run_finished", run=run)
+    run.progress.compare(run.state.first, run.state.evaluation)
+    run.progress.say(f"model: {directory.model}")
     return RunResult(run.path, directory.model, run.last, run.state.first, run.state.evaluation)
 
 
@@ -107,4 +115,6 @@ def _owned(directory: RunDirectory, accelerator: Accelerator, resume: bool) -> I
         yield
     finally:
         directory.unlock()
+        # DDP must go before the process group: its destructor holds Python's lock, and gloo's threads may still want it.
+        accelerator.free_memory()
         accelerator.end_training()

@@ -22,8 +22,11 @@ from burnish.testing import tiny_model, tiny_tokenizer
 
 pytestmark = pytest.mark.multiprocess
 
+SHORT = """
+def short(completions, **columns):
+    return [-float(len(text)) for text in completions]
+"""
 SGD = {"optimizer": {"name": "sgd", "lr": 0.1}, "train": {"micro_batch_tokens": 64}}
-WRAPPINGS = pytest.mark.parametrize("fsdp", [False, True], ids=["ddp", "fsdp2"])
 
 
 def run_ranks(
@@ -55,10 +58,9 @@ def distance(left: dict[str, Tensor], right: dict[str, Tensor]) -> float:
     return float((flat(left) - flat(right)).norm() / flat(left).norm())
 
 
-@WRAPPINGS
 @pytest.mark.parametrize("family", ["llama", "llama_untied", "adapter"])
 def test_two_processes_take_the_steps_of_one(
-    make_config: MakeConfig, children: ForkServerContext, tmp_path: Path, family: str, fsdp: bool
+    make_config: MakeConfig, children: ForkServerContext, tmp_path: Path, family: str
 ) -> None:
     model: dict[str, Any] = {}
     if family == "adapter":
@@ -67,22 +69,26 @@ def test_two_processes_take_the_steps_of_one(
         tiny_model(family).save_pretrained(tmp_path / family)
         tiny_tokenizer().save_pretrained(tmp_path / family)
         model = {"name": str(tmp_path / family)}
-    evaluated = {"data": {"main": {"holdout": 0.2}}, "evaluate": {"every": 3}}
-    alone = make_config(**SGD, **evaluated, model=model, output=str(tmp_path / "alone"))
-    both = make_config(**SGD, **evaluated, model=model, output=str(tmp_path / "both"))
-    expected = run_ranks(children, 1, alone)
-    got = run_ranks(children, 2, both, fsdp=fsdp)
-    assert expected.keys() == got.keys() == set(range(6))
-    for step in expected:
-        assert distance(expected[step], got[step]) < 1e-5
-    for name, tensor in weights(tmp_path / "alone").items():
-        torch.testing.assert_close(weights(tmp_path / "both")[name], tensor, rtol=1e-6, atol=1e-6)
-    for one, two in zip(ledger(tmp_path / "alone"), ledger(tmp_path / "both"), strict=True):
-        assert one == pytest.approx(two, rel=1e-4, abs=1e-5)
+    (tmp_path / "short.py").write_text(SHORT)
+    rewards = {"rewards": [f"{tmp_path}/short.py:short"], "sampling": {"max_new_tokens": 3}}
+    evaluated = {"data": {"main": {"holdout": 0.2}}, "evaluate": {"every": 3, "at_start": True, **rewards}}
+    alone = tmp_path / "alone"
+    expected = run_ranks(children, 1, make_config(**SGD, **evaluated, model=model, output=str(alone)))
+    for fsdp in (False, True):
+        both = tmp_path / f"both-{fsdp}"
+        got = run_ranks(children, 2, make_config(**SGD, **evaluated, model=model, output=str(both)), fsdp=fsdp)
+        assert expected.keys() == got.keys() == set(range(6))
+        for step in expected:
+            assert distance(expected[step], got[step]) < 1e-5
+        for name, tensor in weights(alone).items():
+            torch.testing.assert_close(weights(both)[name], tensor, rtol=1e-6, atol=1e-6)
+        for one, two in zip(ledger(alone), ledger(both), strict=True):
+            assert one == pytest.approx(two, rel=1e-4, abs=1e-5)
 
 
-@WRAPPINGS
-@pytest.mark.parametrize("adapter", [None, LORA], ids=["full", "adapter"])
+@pytest.mark.parametrize(
+    ("adapter", "fsdp"), [(None, False), (None, True), (LORA, True)], ids=["ddp", "fsdp2", "fsdp2 adapter"]
+)
 def test_resume_is_exact_on_two_processes(
     make_config: MakeConfig, children: ForkServerContext, tmp_path: Path, adapter: Any, fsdp: bool
 ) -> None:

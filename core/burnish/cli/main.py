@@ -47,6 +47,8 @@ class LazyGroup(TyperGroup):
         except BurnishError as error:
             if ctx.params["debug"]:
                 raise
+            if os.environ.get("RANK", "0") != "0":
+                raise typer.Exit(2) from error  # the first process of a run says it for all
             typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
             if isinstance(error, PluginError | ObjectiveError | RewardError) and isinstance(error.__cause__, Exception):
                 typer.echo("`burnish --debug COMMAND` shows the traceback", err=True)

@@ -6,6 +6,7 @@ In: the config, the registry, the data, the models. Out: an `origin`, plain and 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,14 @@ from burnish.registry import Registry, differences
 FREE = ("output", "track")
 # Settings that say `auto` until a run has resolved them; one that still says so when the run goes on takes what the run has.
 AUTO = ("model.layout", "train.micro_batch_tokens")
+
+
+@dataclass(frozen=True)
+class Resume:
+    """How to go on. step: whose checkpoint, None for the newest. allow_changes: although something else would come out."""
+
+    step: int | None = None
+    allow_changes: bool = False
 
 
 def origin_of(config: Config, registry: Registry, data: Mapping[str, str], model: str, num_processes: int) -> dict[str, Any]:
@@ -50,18 +59,18 @@ def refuse_changes(before: Mapping[str, Any], now: Mapping[str, Any], allowed: b
     return changes
 
 
-def refuse_changed_code(config: Config, directory: RunDirectory, step: int | None, allowed: bool) -> list[str]:
+def refuse_changed_code(config: Config, directory: RunDirectory, resume: Resume) -> list[str]:
     """The code that the config names, a line each, before any of it runs; `RunError` when the run began with other code."""
     code = custom_values(config)
     checkpoints = Checkpoints(directory.checkpoints, config.checkpoint.keep)
     if code and checkpoints.steps():
-        refuse_changes({"code": load_origin(checkpoints.choose(step))["code"]}, {"code": code}, allowed)
+        refuse_changes({"code": load_origin(checkpoints.choose(resume.step))["code"]}, {"code": code}, resume.allow_changes)
     return [f"code of this run: {name} ({digest})" for name, digest in code.items()]
 
 
-def restore(run: Run, step: int | None, allow_changes: bool) -> None:
-    """Put the run where its checkpoint of `step` (else the newest) was; one without any begins anew."""
-    folder = on_first(run.accelerator, lambda: _ready(run, step, allow_changes))
+def restore(run: Run, resume: Resume) -> None:
+    """Put the run where its checkpoint was; one without any begins anew."""
+    folder = on_first(run.accelerator, lambda: _ready(run, resume))
     if folder is None:
         return
     trainer = load_checkpoint(folder, run.trained, run.accelerator.process_index)
@@ -72,16 +81,16 @@ def restore(run: Run, step: int | None, allow_changes: bool) -> None:
     run.progress.say(f"resumed from {folder}")
 
 
-def _ready(run: Run, step: int | None, allow_changes: bool) -> Path | None:
+def _ready(run: Run, resume: Resume) -> Path | None:
     """The checkpoint to go on from, None when there is none; what came after it is swept away."""
     checkpoints = run.checkpoints
-    if step is None and not checkpoints.steps():
+    if resume.step is None and not checkpoints.steps():
         if run.directory.model.exists():
             raise RunError(f"{run.path} is finished, and has no checkpoint to go on from")
         run.metrics.rewind(-1)
         return None
-    folder = checkpoints.choose(step)
-    changes = refuse_changes(load_origin(folder), run.origin, allow_changes)
+    folder = checkpoints.choose(resume.step)
+    changes = refuse_changes(load_origin(folder), run.origin, resume.allow_changes)
     run.progress.say(*(f"changed since the checkpoint: {line}" for line in changes))
     begun = int(folder.name.removeprefix("step-"))
     checkpoints.sweep(begun)

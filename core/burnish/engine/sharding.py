@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 
@@ -26,3 +28,19 @@ def placed_like(value: Tensor, target: Tensor) -> Tensor:
     if isinstance(target, DTensor) and value.shape == target.shape:
         return distribute_tensor(value, target.device_mesh, target.placements, src_data_rank=None)
     return value
+
+
+@contextmanager
+def unsharded(module: nn.Module) -> Iterator[None]:
+    """Within it, what lies in `module` can be called without it: its own parameters are whole, its layers gather theirs.
+
+    `module` must have run once, so that its layers know whose they are.
+    """
+    if not isinstance(module, FSDPModule):
+        yield
+        return
+    module.unshard()
+    try:
+        yield
+    finally:
+        module.reshard()
