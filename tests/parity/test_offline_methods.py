@@ -295,6 +295,24 @@ def test_beta_dpo(dense: Dense, level: str) -> None:
     assert dense.agrees(second.grads, lambda: float(np.log1p(np.exp(-b * gaps(PAIRS[2:]))).mean()))
 
 
+def test_bco(dense: Dense) -> None:
+    """Two batches in a row: m is the mean over both, and is not differentiated."""
+
+    def rewards(rows: Rows) -> Any:
+        return np.array([0.1 * dense.reward(row["prompt"], row["completion"]) for row in rows])
+
+    first = dense.evaluate(["bco"], MARKED[:2])
+    second = dense.evaluate(["bco"], MARKED[2:], state=first.state, micro_batches=2)
+    m, signs = rewards(MARKED).mean(), np.array([1 if row["label"] else -1 for row in MARKED[2:]])
+
+    def loss() -> float:
+        return float(np.log1p(np.exp(-signs * (rewards(MARKED[2:]) - m))).mean())
+
+    assert second.metrics["delta"] == pytest.approx(m, rel=1e-10)
+    assert second.loss == pytest.approx(loss(), rel=1e-10)
+    assert dense.agrees(second.grads, loss)
+
+
 def test_plackett_luce(dense: Dense) -> None:
     rows = [
         {"prompt": "Two and two: ", "completions": ["four", "five", "ten thousand"]},
@@ -318,7 +336,7 @@ def test_every_method_has_an_oracle(capsys: pytest.CaptureFixture[str]) -> None:
     """Methods on pairs, triples, ranked lists and marked answers, and offline weights; the table goes to the terminal."""
     registry = load()
     with_trl = {name.split()[0] for name in CASES}
-    with_arithmetic = {"beta_dpo", "plackett_luce"}
+    with_arithmetic = {"bco", "beta_dpo", "plackett_luce"}
     kinds = ("preference", "triple", "ranked", "unpaired")
     missing = {one.name for one in registry.records(LossRecord) if one.data in kinds} - with_trl - with_arithmetic
     assert not missing, f"give each an oracle in {__file__}"

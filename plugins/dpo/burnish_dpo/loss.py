@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch.nn.functional import logsigmoid
-
 from burnish.model.signals import Signal
-from burnish.objective import ImplicitReward, Pairs, Terms, pair_metrics
+from burnish.objective import ImplicitReward, Pairs, Terms, check_smoothing, logistic, pair_metrics
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +31,7 @@ class DPO:
     def __post_init__(self) -> None:
         if not self.beta > 0:
             raise ValueError(f"beta must be above 0, got {self.beta}")
-        if not 0 <= self.label_smoothing < 0.5:
-            raise ValueError(f"label_smoothing must lie in [0, .5), got {self.label_smoothing}")
+        check_smoothing(self.label_smoothing)
 
     def signals(self) -> frozenset[Signal]:
         """The policy's and the reference's log-probabilities, and what the metrics of pairs read."""
@@ -44,5 +41,4 @@ class DPO:
         """One term per pair."""
         r_w, r_l = self.reward.pair(batch)
         h = self.beta * (r_w - r_l) - batch.scalar("margin", default=0.0)
-        loss = -(1 - self.label_smoothing) * logsigmoid(h) - self.label_smoothing * logsigmoid(-h)
-        return Terms(pair=loss, metrics=pair_metrics(batch, self.beta * r_w, self.beta * r_l))
+        return Terms(pair=logistic(h, self.label_smoothing), metrics=pair_metrics(batch, self.beta * r_w, self.beta * r_l))

@@ -33,10 +33,24 @@ def burnish_recipes() -> list[RecipeRecord]:
             api=1,
         ),
         RecipeRecord(
+            name="cdpo",
+            target="burnish_dpo.recipe:cdpo",
+            summary="conservative dpo: a tenth of the preferences may be wrong",
+            paper="arXiv:2305.18290",
+            api=1,
+        ),
+        RecipeRecord(
             name="rpo",
             target="burnish_dpo.recipe:rpo",
             summary="dpo, and sft on the chosen answers (needs burnish-sft)",
             paper="arXiv:2404.19733",
+            api=1,
+        ),
+        RecipeRecord(
+            name="mpo",
+            target="burnish_dpo.recipe:mpo",
+            summary="mixed preference optimisation: dpo, bco_pair and sft (needs burnish-bco and burnish-sft)",
+            paper="arXiv:2411.10442",
             api=1,
         ),
     ]

@@ -12,6 +12,23 @@ def dpo(beta: float = 0.1, label_smoothing: float = 0.0) -> dict[str, Any]:
     return {"objective": [{"dpo": {"beta": beta, "label_smoothing": label_smoothing}}], "optimizer": {"lr": LR}}
 
 
+def cdpo(beta: float = 0.1, label_smoothing: float = 0.1) -> dict[str, Any]:
+    """Conservative DPO: `label_smoothing` is the share of preferences that may be the wrong way round."""
+    return dpo(beta, label_smoothing)
+
+
 def rpo(beta: float = 0.1, alpha: float = 1.0) -> dict[str, Any]:
     """DPO plus `alpha` times the negative log-likelihood of the chosen answers."""
     return {"objective": [{"dpo": {"beta": beta}}, {"sft": {"on": "chosen", "weight": alpha}}], "optimizer": {"lr": LR}}
+
+
+def mpo(beta: float = 0.1) -> dict[str, Any]:
+    """Mixed preference optimisation: relative preference, absolute quality, and how good answers are written."""
+    return {
+        "objective": [
+            {"dpo": {"beta": beta, "weight": 0.8}},
+            {"bco_pair": {"beta": beta, "weight": 0.2}},
+            {"sft": {"on": "chosen", "weight": 1.0}},
+        ],
+        "optimizer": {"lr": LR},
+    }

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch.nn.functional import logsigmoid
 
 from burnish.model.signals import Signal
-from burnish.objective import ImplicitReward, Pairs, Terms, pair_metrics
+from burnish.objective import ImplicitReward, Pairs, Terms, check_smoothing, pair_metrics
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +34,7 @@ class Robust:
     def __post_init__(self) -> None:
         if not self.beta > 0:
             raise ValueError(f"beta must be above 0, got {self.beta}")
-        if not 0 <= self.label_smoothing < 0.5:
-            raise ValueError(f"label_smoothing must lie in [0, .5), got {self.label_smoothing}")
+        check_smoothing(self.label_smoothing)
 
     def signals(self) -> frozenset[Signal]:
         """The policy's and the reference's log-probabilities, and what the metrics of pairs read."""
