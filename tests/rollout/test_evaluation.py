@@ -8,24 +8,15 @@ import pytest
 import torch
 
 from burnish.config.sections import SamplingSection
-from burnish.data.examples import Chat, Preference, Prompt, Side, Text
-from burnish.errors import DataError
+from burnish.data.examples import Preference, Prompt, Side
 from burnish.rollout.evaluation import evaluate_rewards
-from burnish.rollout.prompts import columns_of, completion_said, prompt_of
+from burnish.rollout.prompts import columns_of, completion_said
 from burnish.rollout.rewards import Reward
 from burnish.testing.tiny import tiny_model, tiny_tokenizer
 
 SAMPLING = SamplingSection(max_new_tokens=5)
 USER = {"role": "user", "content": "2 + 2"}
 ANSWER = {"role": "assistant", "content": "4"}
-
-
-def test_prompt_of_a_chat_ends_before_its_last_answer() -> None:
-    assert prompt_of(Chat((USER, ANSWER, USER, ANSWER))) == (USER, ANSWER, USER)
-    assert prompt_of(Chat((USER,))) == (USER,)
-    assert prompt_of(Prompt("say")) == "say"
-    with pytest.raises(DataError, match="'text' have no prompt"):
-        prompt_of(Text("running"))
 
 
 def test_columns_are_what_rows_hold_beside_the_prompt() -> None:
@@ -49,15 +40,15 @@ def test_means_are_over_what_a_reward_applies_to_and_weights_sum() -> None:
     model, tokenizer = tiny_model(), tiny_tokenizer()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     examples = [Prompt("a"), Prompt((USER,)), Prompt("b"), Prompt("c")]
-    kinds: list[type] = []
+    kinds: list[tuple[type, type]] = []
 
-    def first(completions: list[Any], **_: Any) -> list[float | None]:
-        kinds.extend(type(said) for said in completions)
+    def first(prompts: list[Any], completions: list[Any], **_: Any) -> list[float | None]:
+        kinds.extend((type(prompt), type(said)) for prompt, said in zip(prompts, completions, strict=True))
         return [1.0, None, 0.0, 0.5]
 
     rewards = [Reward("first", first), Reward("second", lambda **_: [0.0, 1.0, 1.0, 0.0], weight=2.0)]
     metrics = evaluate_rewards(model, tokenizer, examples, rewards, SAMPLING)
-    assert kinds == [str, list, str, str]
+    assert kinds == [(str, str), (list, list), (str, str), (str, str)]
     assert metrics["eval/rewards/first/mean"] == pytest.approx(1.5 / 3)
     assert metrics["eval/rewards/second/mean"] == pytest.approx(0.5)
     # Sums per completion: 1, 2, 0 + 2, .5.

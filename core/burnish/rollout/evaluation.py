@@ -8,9 +8,9 @@ from typing import Any
 from torch import nn
 
 from burnish.config.sections import RenderSection, SamplingSection
-from burnish.data.examples import Example
+from burnish.data.examples import Example, prompt_of
 from burnish.data.render import Renderer
-from burnish.rollout.prompts import columns_of, completion_said, prompt_of
+from burnish.rollout.prompts import as_list, columns_of, completion_said
 from burnish.rollout.rewards import Reward, run_rewards
 from burnish.rollout.sampler import HFSampler
 
@@ -27,7 +27,7 @@ def evaluate_rewards(
 
     Equal seeds sample equal completions from an unchanged model, whatever the order of the examples.
     """
-    prompts = [prompt_of(example) for example in examples]
+    prompts = [as_list(prompt_of(example)) for example in examples]
     renderer = Renderer(tokenizer, RenderSection())
     ids = [renderer.prompt_ids(example).tolist() for example in examples]
     completions = HFSampler(model, tokenizer).generate(ids, sampling, seed)

@@ -1,7 +1,4 @@
-"""What a reward is told: the prompt of an example, what was sampled in the prompt's form, the row's columns.
-
-Knows neither models nor rewards.
-"""
+"""What a reward is told of a row: what was sampled, in the prompt's form, and the row's columns. Knows no model, no reward."""
 
 from __future__ import annotations
 
@@ -9,18 +6,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
-from burnish.data.examples import Chat, Example, Said, Text, Trajectory
-from burnish.errors import DataError
-
-
-def prompt_of(example: Example) -> Said:
-    """What an answer is generated from: the prompt, or a conversation up to its last assistant turn."""
-    if isinstance(example, Text | Trajectory):
-        raise DataError(f"rows of kind '{example.kind}' have no prompt to generate from; rewards need rows with one")
-    if not isinstance(example, Chat):
-        return example.prompt
-    last = max((place for place, message in enumerate(example.messages) if message["role"] == "assistant"), default=None)
-    return example.messages[:last]
+from burnish.data.examples import Example, Said
 
 
 def completion_said(tokenizer: Any, prompt: Said, ids: Sequence[int]) -> str | list[dict[str, str]]:
@@ -29,10 +15,15 @@ def completion_said(tokenizer: Any, prompt: Said, ids: Sequence[int]) -> str | l
     return text if isinstance(prompt, str) else [{"role": "assistant", "content": text}]
 
 
+def as_list(value: Any) -> Any:
+    """Conversations as lists, the form in which reward functions know them; anything else as it is."""
+    return list(value) if isinstance(value, tuple) else value
+
+
 def columns_of(examples: Sequence[Example]) -> dict[str, list[Any]]:
     """Columns for rewards: what the rows hold beside the prompt, one value per row, None where a row lacks it."""
     rows = [
-        {part.name: getattr(example, part.name) for part in fields(example) if part.name not in ("prompt", "side")}
+        {part.name: as_list(getattr(example, part.name)) for part in fields(example) if part.name not in ("prompt", "side")}
         | dict(example.columns)
         for example in examples
     ]
