@@ -17,6 +17,7 @@ from burnish.engine.distributed import make_accelerator, on_first
 from burnish.engine.export import export_model
 from burnish.engine.loop import train_loop
 from burnish.engine.progress import Progress
+from burnish.engine.rescue import rescued
 from burnish.engine.resume import Resume, refuse_changed_code, restore, settled
 from burnish.engine.rundir import RunDirectory
 from burnish.engine.setup import Live, set_up
@@ -89,8 +90,9 @@ def _train(
     if accelerator.is_main_process:
         directory.write(run.config, registry.fingerprint())
     start_trackers(accelerator, directory.path.name, run.config.model_dump(mode="json"))
-    train_loop(run)
-    export_model(run)
+    with rescued(run):
+        train_loop(run)
+        export_model(run)
     run.observers.tell("run_finished", run=run)
     run.progress.compare(run.state.first, run.state.evaluation)
     run.progress.say(f"model: {directory.model}")

@@ -43,8 +43,9 @@ class RunError(BurnishError):
 
 def raised(error: BaseException) -> str:
     """What the code of a plugin or of a config raised, and the last line of it that was run: `KeyError: 'x' (loss.py:12)`."""
-    ours = ("<", os.path.dirname(__file__) + os.sep, os.path.dirname(importlib.__file__) + os.sep)
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(ours)]
+    between = ("<", *(os.path.dirname(file) + os.sep for file in (__file__, importlib.__file__)))
+    called = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(between)]
+    frames = [frame for frame in called if f"{os.sep}pluggy{os.sep}" not in frame.filename]
     place = next((f" ({last.filename}:{last.lineno})" for last in reversed(frames) if last.filename == frames[0].filename), "")
     return f"{type(error).__name__}: {error}{place}"
 

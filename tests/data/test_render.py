@@ -14,6 +14,7 @@ from burnish.config.sections import RenderSection
 from burnish.data import examples as kinds
 from burnish.data.examples import Example, RowError, Side
 from burnish.data.formats import builtin, rows
+from burnish.data.masks import mask_names
 from burnish.data.render import Dropped, Rendered, Renderer
 from burnish.data.units import Sequence, Unit
 from burnish.testing.tiny import tiny_tokenizer
@@ -281,6 +282,13 @@ def test_a_bad_row_among_good_ones_spoils_none(renderer: Renderer) -> None:
     examples: list[Example] = [kinds.Text("ab"), kinds.PromptCompletion((ASK,), (ASK,)), kinds.Text("cd")]
     results = [one.result for one in renderer.render_many(examples, "main", [0, 1, 2])]
     assert [type(result) for result in results] == [Unit, RowError, Unit]
+
+
+@pytest.mark.parametrize("known", builtin.FORMATS, ids=lambda known: known.name)
+def test_masks_are_those_that_an_objective_may_name(known: builtin.Columns, renderer: Renderer) -> None:
+    for row in getattr(rows, known.name.upper()):
+        for sequence in unit_of(renderer, known.convert(row)).sequences:
+            assert set(sequence.masks) == set(mask_names(known.kind))
 
 
 def test_no_tensor_is_needed() -> None:

@@ -75,7 +75,7 @@ def load_config(
     every unknown key, wrong type, unknown name and impossible combination, with file and line.
     """
     if isinstance(source, Mapping):
-        tree, stem = mark(source, "given"), "run"
+        tree, stem = mark(source, "the given config"), "run"
     else:
         tree, stem = read_file(Path(source)), Path(source).stem
     changes = [(path, read_value(value, OVERRIDE)) for path, value in map(parse_override, overrides)]

@@ -6,7 +6,7 @@ May not know: models, losses, ranks. The main process should build it first, so 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -88,28 +88,33 @@ class TrainData:
 
 
 def build_dataset(
-    config: Sections, tokenizer: Any, registry: Registry, data: Mapping[str, Iterable[Row]] | None = None
+    config: Sections,
+    tokenizer: Any,
+    registry: Registry,
+    data: Mapping[str, Iterable[Row]] | None = None,
+    accept: Callable[[Mapping[str, str]], None] | None = None,
 ) -> TrainData:
-    """Reads, tokenises and splits every source in `config.data`. data: live rows that take the place of a source's own."""
+    """Reads, tokenises and splits every source in `config.data`.
+
+    data: live rows that take the place of a source's own. accept: is told the kind of each source before any is tokenised, and
+    raises where that is not what is needed.
+    """
     if not config.data:
         raise DataError("the config names no data: give `data: {main: {source: ...}}`")
     unknown = sorted(set(data or {}) - set(config.data))
     if unknown:
         raise DataError(f"rows were given for source '{unknown[0]}', which the config does not have: {', '.join(config.data)}")
+    readers = {name: open_reader(name, section, registry, (data or {}).get(name)) for name, section in config.data.items()}
+    if accept is not None:
+        accept({name: reader.format.kind for name, reader in readers.items()})
     renderer = Renderer(tokenizer, config.render)
-    return TrainData(
-        {
-            name: _open(name, section, renderer, registry, config.train.seed, (data or {}).get(name))
-            for name, section in config.data.items()
-        },
-        config.train.batch_size,
-    )
+    seed = config.train.seed
+    sources = {name: _open(reader, config.data[name], renderer, registry, seed) for name, reader in readers.items()}
+    return TrainData(sources, config.train.batch_size)
 
 
-def _open(
-    name: str, section: SourceSection, renderer: Renderer, registry: Registry, seed: int, rows: Iterable[Row] | None
-) -> _Source:
-    reader = open_reader(name, section, registry, rows)
+def _open(reader: Reader, section: SourceSection, renderer: Renderer, registry: Registry, seed: int) -> _Source:
+    name = reader.name
     fraction = 0.0 if isinstance(section.holdout, str) else section.holdout or 0.0
     if section.streaming:
         report = reader.report()

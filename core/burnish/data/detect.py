@@ -117,7 +117,8 @@ def _nobody(row: Row, where: str, formats: Sequence[Format]) -> str:
     nearly = "".join(f" As {known.name}: {what}." for known in formats if (what := _nearly(known, row)) is not None)
     return (
         f"no format knows rows with keys {keys(row)} (first: {where}).{nearly} "
-        f"Rename them with `columns: {{prompt: question}}`, or name a format. Known: {', '.join(sorted(known.name for known in formats))}."
+        "Rename them with `columns: {prompt: question}`, or name a format. "
+        f"Known: {', '.join(sorted(known.name for known in formats))}."
     )
 
 

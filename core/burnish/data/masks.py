@@ -17,6 +17,13 @@ LOST_TURN = (
 )
 
 
+def mask_names(kind: str) -> tuple[str, ...]:
+    """The masks that sequences of a kind of rows have; a chat template that loses turns may leave some out."""
+    if kind in ("text", "prompt"):
+        return ("completion", "all")
+    return ("completion", "all", "steps") if kind == "stepwise" else ("completion", "all", "assistant", "last")
+
+
 def completion_masks(ids: Ids, split: int, turns: list[Span | None], completion: Said) -> dict[str, Mask]:
     """The masks of a sequence whose completion starts at `split`; `assistant` is left out when a turn of the prompt is lost."""
     answer = from_place(ids, max(split, 1))

@@ -9,11 +9,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from burnish.engine.sharding import unsharded
 from burnish.errors import ConfigError, did_you_mean
 from burnish.rollout.evaluation import evaluate_rewards
 
 if TYPE_CHECKING:
     from burnish.engine.run import Run
+
+
+def score(run: Run) -> dict[str, float]:
+    """Losses, and the losses' own metrics, on all held-out units."""
+    units = [unit for source in run.data.holdout.values() for unit in source[: run.config.evaluate.limit]]
+    if not units:
+        return {}
+    result = run.runner.run(units, run.state.objective, train=False)
+    parts = {f"loss/{name}": value for name, value in result.parts.items()}
+    return {f"eval/{name}": value for name, value in {"loss": result.loss, **parts, **result.metrics}.items()}
 
 
 @dataclass(frozen=True)
@@ -36,17 +47,29 @@ class Best:
         return self.value > other.value if greater_is_better else self.value < other.value
 
 
+def check_metric(run: Run) -> None:
+    """ConfigError, before the first step, when no evaluation will give the metric that tells the best one.
+
+    Names of the losses' own metrics are known only once held-out rows are scored; that is done here where it decides.
+    """
+    rewards = {f"eval/rewards/{reward.name}/mean" for reward in run.rewards} | {"eval/reward"} if run.rewards else set()
+    losses = {"eval/loss", *(f"eval/loss/{entry.name}" for entry in run.objective.entries)}
+    if run.config.evaluate.metric not in rewards | losses:
+        run.model.eval()
+        with run.config.located():
+            Best.of({**score(run), **dict.fromkeys(rewards, 0.0)}, run.state.step, run.config.evaluate.metric)
+
+
 def evaluate(run: Run) -> dict[str, float]:
     """Losses on all held-out units as one batch, and rewards; {} where there is nothing held out."""
-    section, metrics = run.config.evaluate, {}
+    section = run.config.evaluate
     run.model.eval()
-    units = [unit for source in run.data.holdout.values() for unit in source[: section.limit]]
-    if units:
-        result = run.runner.run(units, run.state.objective, train=False)
-        parts = {f"loss/{name}": value for name, value in result.parts.items()}
-        metrics = {f"eval/{name}": value for name, value in {"loss": result.loss, **parts, **result.metrics}.items()}
+    metrics = score(run)
     examples = [example for source in run.data.holdout_rows.values() for example in source[: section.limit]]
     if run.rewards and examples:
-        metrics |= evaluate_rewards(run.model, run.tokenizer, examples, run.rewards, section.sampling, run.config.train.seed)
+        with run.accelerator.autocast(), unsharded(run.runner.roles.policy):
+            metrics |= evaluate_rewards(
+                run.model, run.tokenizer, examples, run.rewards, section.sampling, run.config.train.seed
+            )
     run.model.train()
     return metrics

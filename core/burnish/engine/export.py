@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from burnish.engine.card import model_card
 from burnish.engine.distributed import on_first
-from burnish.engine.manifest import remove_folder, write_folder
+from burnish.engine.manifest import write_folder
 from burnish.engine.run import Run
 from burnish.engine.sharding import whole
 from burnish.model.scorer import base_of
@@ -28,11 +28,7 @@ def export_model(run: Run) -> Path:
         run.tokenizer.save_pretrained(empty)
         (empty / "README.md").write_text(model_card(run))
 
-    def write() -> None:
-        remove_folder(folder)
-        write_folder(folder, fill)
-
-    on_first(accelerator, write)
+    on_first(accelerator, lambda: write_folder(folder, fill))
     return folder
 
 

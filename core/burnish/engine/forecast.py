@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -88,10 +89,9 @@ def forecast(config: Config, registry: Registry) -> Forecast:
     if objective is not None:
         check_roles(config, objective.entries)
     tokenizer = load_tokenizer(config.model, registry)
-    data = build_dataset(config, tokenizer, registry)
-    if objective is not None:
-        with config.located():
-            check_kinds(objective.entries, data.kinds)
+    with config.located():
+        accept = None if objective is None else partial(check_kinds, objective.entries)
+        data = build_dataset(config, tokenizer, registry, accept=accept)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = load_shapes(config.model, registry, tokenizer)
     if config.train.precision == "pure_bf16":

@@ -12,6 +12,7 @@ from typing import Any
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # A launcher passes a signal on to processes that the terminal has signalled already: that is no second one.
 ECHO_S = 2.0
+TOLD = b"\nstopping after this step, which is saved; once more ends the process at once\n"
 
 
 class Interrupted(KeyboardInterrupt):
@@ -23,11 +24,15 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Interrupts:
-    """Within `with`: `received` is the number of the signal that came, or None. Only the main thread can listen."""
+    """Within `with`: `received` is the number of the signal that came, or None. Only the main thread can listen.
 
-    def __init__(self, launched: bool) -> None:
+    launched: by a launcher, among several processes. tells: whether the first signal is answered on standard error.
+    """
+
+    def __init__(self, launched: bool, tells: bool = False) -> None:
         self.received: int | None = None
         self._echo_s = ECHO_S if launched else 0.0
+        self._tells = tells
         self._since = 0.0
         self._before: dict[signal.Signals, Any] = {}
 
@@ -43,5 +48,7 @@ class Interrupts:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.received is None:
             self.received, self._since = number, time.monotonic()
+            if self._tells:
+                os.write(2, TOLD)  # past Python's buffers, which may be in use just now
         elif time.monotonic() - self._since >= self._echo_s:
             os._exit(128 + number)

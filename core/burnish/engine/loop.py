@@ -18,9 +18,10 @@ from torch.distributed.tensor import DTensor
 
 from burnish.data.units import Unit
 from burnish.engine.checkpoint import load_weights, save_checkpoint
-from burnish.engine.evaluation import Best, evaluate
+from burnish.engine.evaluation import Best, check_metric, evaluate
 from burnish.engine.guard import blame, breakage, named
 from burnish.engine.interrupts import Interrupted, Interrupts
+from burnish.engine.randomness import random_state
 from burnish.engine.run import Run
 from burnish.engine.step import StepResult
 from burnish.errors import RunError
@@ -38,15 +39,18 @@ class Step:
 def train_loop(run: Run) -> None:
     """Train until the last step, early stopping, or a request to stop; raises `Interrupted` after saving when a signal came."""
     config, state = run.config, run.state
+    check_metric(run)
     run.model.train()
-    with Interrupts(launched=run.accelerator.num_processes > 1) as interrupts, run.progress.steps(run.num_steps, state.step):
+    alone, first = run.accelerator.num_processes == 1, run.accelerator.is_main_process
+    with Interrupts(launched=not alone, tells=first) as interrupts, run.progress.steps(run.num_steps, state.step):
         asked = run.observers.tell("run_started", run=run)
         if state.step == 0 and config.evaluate.at_start:
             evaluate_now(run)
         remaining = 0 if run.is_stale else run.num_steps - state.step
         for units, cursor in islice(run.data.units(state.cursor), remaining):
+            run.random = random_state()
             metrics = update(run, units)
-            state.step, state.cursor = state.step + 1, cursor
+            state.step, state.cursor, run.random, run.torn = state.step + 1, cursor, None, False
             asked |= record(run, metrics)
             asked, signal = agree(run, asked, interrupts.received)
             improved = due(config.evaluate.every, state.step) or "evaluate" in asked
@@ -54,6 +58,7 @@ def train_loop(run: Run) -> None:
             if improved or signal or "save" in asked or due(config.checkpoint.every, state.step):
                 save(run)
             if signal:
+                run.progress.say(f"stopped after step {state.step}: `burnish resume {run.path}` goes on from there")
                 raise Interrupted(signal)
             if "stop" in asked or run.is_stale:
                 break
@@ -69,6 +74,7 @@ def update(run: Run, units: Sequence[Unit]) -> dict[str, float]:
     grad_norm = clip(run)
     broken = breakage(result.parts, result.loss, grad_norm)
     if broken is None:
+        run.torn = True
         optimizer.step()
         state.objective = result.state
         run.guard.passed()
@@ -161,6 +167,8 @@ def evaluate_now(run: Run) -> bool:
         run.metrics.append({"step": state.step, "epoch": run.epoch, **metrics})
     if state.step == 0:
         state.first = metrics
+    if not run.is_judged:
+        return False
     best = Best.of(metrics, state.step, section.metric)
     better = state.best is None or best.beats(state.best, section.greater_is_better)
     state.stale = 0 if better else state.stale + 1

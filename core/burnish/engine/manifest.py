@@ -21,7 +21,10 @@ PARTIAL, REMOVED = ".partial", ".removed"
 
 
 def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
-    """Create `folder` as `fill` fills an empty one; a crash or a full disk at any moment leaves it absent, never half."""
+    """Create `folder` as `fill` fills an empty one, or put it in the place of what has that name.
+
+    A crash or a full disk at any moment leaves what was there, or nothing, never half.
+    """
     partial = folder.with_name(folder.name + PARTIAL)
     remove_folder(partial)
     partial.mkdir(parents=True)
@@ -32,6 +35,7 @@ def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
         (partial / MANIFEST).write_text(json.dumps({"files": files, "sha256": _digest(files)}, indent=2))
         for path in [*partial.rglob("*"), partial]:
             _sync(path)
+        remove_folder(folder)
         os.rename(partial, folder)
         _sync(folder.parent)
     except (OSError, SafetensorError) as error:
@@ -69,10 +73,14 @@ def remove_folder(folder: Path) -> None:
 def write_text(path: Path, text: str) -> None:
     """Replace the file at `path`: written beside, synced, renamed."""
     partial = path.with_name(path.name + PARTIAL)
-    partial.write_text(text)
-    _sync(partial)
-    os.replace(partial, path)
-    _sync(path.parent)
+    try:
+        partial.write_text(text)
+        _sync(partial)
+        os.replace(partial, path)
+        _sync(path.parent)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise RunError(f"could not write {path}: {error}. What was there before is untouched.") from error
 
 
 def _describe(path: Path) -> dict[str, int | str]:

@@ -17,7 +17,7 @@ from burnish.config import Config
 from burnish.data.cache import cache_folder
 from burnish.model.cache import LogpCache
 from burnish.model.check import LayoutReport, check_layout
-from burnish.model.loading import load_frozen, load_policy
+from burnish.model.loading import check_model, load_frozen, load_policy, load_shapes
 from burnish.model.roles import Roles, frozen_model, frozen_policy
 from burnish.model.scorer import Scorer, base_of
 from burnish.objective.compose import Objective
@@ -52,7 +52,8 @@ def load_models(
         for role, name in (("reference", reference_name), ("teacher", teacher_name))
         if role in objective.roles and name not in (None, "auto")
     }
-    layout = _layout([model, *others.values()], config)
+    with accelerator.autocast():
+        layout = _layout([model, *others.values()], config)
     cache_key = f"{config.train.precision}-{config.model.dtype}" if config.reference.cache else None
     frozen = {role: frozen_model(other, layout.kind, cache_key) for role, other in others.items()}
     if "reference" in objective.roles and reference_name == "auto":
@@ -63,6 +64,17 @@ def load_models(
     cache = LogpCache(cache_folder().parent) if frozen and config.reference.cache else None
     roles = Roles(Scorer(model, layout.kind), layout.kind, frozen.get("reference"), frozen.get("teacher"), cache)
     return model, roles, layout.reason
+
+
+def check_models(config: Config, registry: Registry, objective: Objective, tokenizer: Any) -> None:
+    """ModelError when a model or adapter is not there, or the two do not fit; reads no weights."""
+    for role, name in (("reference", config.reference.model), ("teacher", config.teacher.model)):
+        if role in objective.roles and name not in (None, "auto"):
+            check_model(config.model, registry, name)
+    if config.model.adapter:
+        load_shapes(config.model, registry, tokenizer)
+    else:
+        check_model(config.model, registry)
 
 
 def _layout(models: list[nn.Module], config: Config) -> LayoutReport:

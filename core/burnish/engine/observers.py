@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
-from burnish.errors import PluginError, did_you_mean
+from burnish.errors import BurnishError, PluginError, did_you_mean, raised
 from burnish.registry.hookspecs import Request
 
 if TYPE_CHECKING:
@@ -29,7 +29,12 @@ class Observers:
 
     def tell(self, event: str, **arguments: Any) -> set[Request]:
         """Call everyone who listens to `event`; returns what they asked for."""
-        answers = [*getattr(self._hooks, f"burnish_{event}")(**arguments), *self._ask_live(event, arguments)]
+        try:
+            answers = [*getattr(self._hooks, f"burnish_{event}")(**arguments), *self._ask_live(event, arguments)]
+        except BurnishError:
+            raise
+        except Exception as error:
+            raise PluginError(f"an observer of {event} failed: {raised(error)}") from error
         return set(_checked(answers, event))
 
     def _ask_live(self, event: str, arguments: dict[str, Any]) -> Iterator[Any]:

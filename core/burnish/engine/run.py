@@ -63,7 +63,8 @@ class State:
 @dataclass
 class Run:
     """Everything about a run. model: the transformers or PEFT model being trained; trained: its parameters and optimiser.
-    last: the line of metrics.jsonl of the last step."""
+    last: the line of metrics.jsonl of the last step. random: states of the random generators before the step in progress. torn:
+    whether the weights are ahead of `state`."""
 
     config: Config
     registry: Registry
@@ -85,6 +86,8 @@ class Run:
     state: State
     alarms: Alarms = field(default_factory=Alarms)
     last: Mapping[str, Any] = field(default_factory=dict)
+    random: Mapping[str, Any] | None = None
+    torn: bool = False
 
     @property
     def path(self) -> Path:
@@ -106,6 +109,11 @@ class Run:
         """Passes over the data so far, with their fraction where the length of one is known."""
         length = self.data.steps_per_epoch
         return self.state.step / length if length else float(self.state.cursor.epoch)
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether it matters which evaluation is the best."""
+        return self.config.checkpoint.best or self.config.evaluate.patience is not None
 
     @property
     def is_stale(self) -> bool:

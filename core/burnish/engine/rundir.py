@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
@@ -31,13 +32,18 @@ class RunDirectory:
         self.checkpoints = self.path / "checkpoints"
         self.model = self.path / "model"
         self._lock: TextIO | None = None
+        self._made = False
 
     def create(self) -> None:
         """Make the directory; one that already holds something is refused, and stays as it is."""
         if self.path.exists() and (not self.path.is_dir() or any(file.name != LOCK for file in self.path.iterdir())):
             remedy = f"continue it with `burnish resume {self.path}`" if self.config.exists() else "move it away"
             raise RunError(f"output {self.path} exists and is not empty: {remedy}, or choose another `output`")
-        self.path.mkdir(parents=True, exist_ok=True)
+        self._made = not self.path.exists()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"output {self.path} cannot be made: {error}; choose another `output`") from error
 
     def require(self) -> None:
         """Refuse a path that is not a run."""
@@ -46,7 +52,10 @@ class RunDirectory:
 
     def lock(self) -> None:
         """Become the only writer, until this process ends, however it ends; another writer is refused by its process id."""
-        file = (self.path / LOCK).open("a+")
+        try:
+            file = (self.path / LOCK).open("a+")
+        except OSError as error:
+            raise RunError(f"{self.path} cannot be written: {error}") from error
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -58,8 +67,10 @@ class RunDirectory:
         self._lock = file
 
     def unlock(self) -> None:
-        """Let go of the run."""
+        """Let go of the run; a directory that was made for it goes too when nothing was done in it."""
         if self._lock is not None:
+            if self._made and {file.name for file in self.path.iterdir()} <= {LOCK, self.config.name, self.plugins.name}:
+                shutil.rmtree(self.path)
             self._lock.close()
             self._lock = None
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object, set_seed
 from torch import nn
@@ -21,7 +23,7 @@ from burnish.engine.budget import choose_budget
 from burnish.engine.checkpoint import Trained
 from burnish.engine.distributed import launch_warning, on_first
 from burnish.engine.guard import Guard
-from burnish.engine.models import load_models
+from burnish.engine.models import check_models, load_models
 from burnish.engine.observers import Observers
 from burnish.engine.optim import build_optimizer
 from burnish.engine.progress import Progress
@@ -62,10 +64,16 @@ def set_up(config: Config, registry: Registry, live: Live, directory: RunDirecto
     progress.say(launch_warning())
     _refuse_other_plugins(registry)
     tokenizer = load_tokenizer(config.model, registry) if live.tokenizer is None else live.tokenizer
-    data = _build_data(accelerator, lambda: build_dataset(config, tokenizer, registry, live.data))
+    if live.model is None:
+        check_models(config, registry, objective, tokenizer)
+    build_optimizer(config.optimizer, [("", nn.Parameter(torch.zeros(1, 1)))])  # refuses what the model's own would
+    accept = partial(check_kinds, objective.entries)
+    with config.located():
+        data = _build_data(accelerator, lambda: build_dataset(config, tokenizer, registry, live.data, accept))
     progress.say(*data.report.lines())
     with config.located():
-        num_steps = _check_data(config, objective, data, rewards)
+        num_steps = _check_data(config, data, rewards)
+    schedule = Schedule(config.schedule, config.optimizer.lr, num_steps)
 
     set_seed(config.train.seed)  # the same on every rank, for fresh adapters
     model, roles, reason = load_models(config, registry, objective, tokenizer, accelerator, live.model)
@@ -90,7 +98,7 @@ def set_up(config: Config, registry: Registry, live: Live, directory: RunDirecto
         objective=objective,
         runner=StepRunner(roles, objective, budget, accelerator),
         trained=Trained(model, optimizer),
-        schedule=Schedule(config.schedule, config.optimizer.lr, num_steps),
+        schedule=schedule,
         num_steps=num_steps,
         rewards=rewards,
         observers=observers,
@@ -123,9 +131,8 @@ def _build_data(accelerator: Accelerator, build: Callable[[], TrainData]) -> Tra
     return built[0] if built else build()
 
 
-def _check_data(config: Config, objective: Objective, data: TrainData, rewards: Sequence[Reward]) -> int:
-    """Refuse data that the objective or the evaluation cannot use; returns the number of steps."""
-    check_kinds(objective.entries, data.kinds)
+def _check_data(config: Config, data: TrainData, rewards: Sequence[Reward]) -> int:
+    """Refuse data that the evaluation cannot use; returns the number of steps."""
     if not data.holdout and (config.evaluate.every or config.evaluate.at_start or rewards or config.checkpoint.best):
         raise ConfigError("evaluate: there is nothing to evaluate on; give a source a `holdout`, such as `holdout: 0.1`")
     num_steps = config.train.steps or data.steps(config.train.epochs)

@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 
 from burnish.engine.manifest import write_text
-from burnish.errors import ConfigError, did_you_mean
+from burnish.errors import ConfigError, RunError, did_you_mean
 
 
 class MetricsFile:
@@ -26,8 +26,12 @@ class MetricsFile:
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Add one line; `record` carries its `step`."""
-        with self.path.open("a") as file:
-            file.write(json.dumps({key: _strict(value) for key, value in record.items()}, allow_nan=False) + "\n")
+        line = json.dumps({key: _strict(value) for key, value in record.items()}, allow_nan=False)
+        try:
+            with self.path.open("a") as file:
+                file.write(line + "\n")
+        except OSError as error:
+            raise RunError(f"could not write {self.path}: {error}") from error
 
     def rewind(self, step: int) -> None:
         """Forget the lines after `step` (and a last one cut short), which a resumed run writes anew."""

@@ -40,7 +40,8 @@ class LayoutReport:
 def check_layout(model: nn.Module, wanted: Kind | Literal["auto"] = "auto") -> LayoutReport:
     """The layout that `model` can be scored in; raises ModelError when not even its own logits can be reproduced.
 
-    Leaves the model in the mode it was in; make a `Scorer` of the reported kind afterwards.
+    Call it where and how the model will train: on its device, under its autocast, for they decide which attention runs. Leaves
+    the model in the mode it was in; make a `Scorer` of the reported kind afterwards.
     """
     foreseen = foreseen_layout(model, wanted)
     with _evaluating(model):
@@ -102,12 +103,19 @@ def _difference(model: nn.Module, kind: Kind) -> str | None:
     except (ModelError, TypeError) as error:  # an attention that refuses, a forward that takes no such keywords
         return f"{type(base_of(model)).__name__} cannot be run so ({error})"
     expected, expected_gradient = _probe(model, lay_out(sequences, "padded"))
-    tolerance = TOLERANCE[next(model.parameters()).dtype if next(model.parameters()).is_floating_point() else torch.bfloat16]
+    tolerance = TOLERANCE[_arithmetic(next(model.parameters()))]
     for what, one, other in (("log-probabilities", values, expected), ("gradients", gradient, expected_gradient)):
         difference = float((one - other).norm() / other.norm().clamp_min(1e-12))
         if not difference <= tolerance:
             return f"its {what} differ from those of padded rows by {difference:.1%}, far beyond rounding"
     return None
+
+
+def _arithmetic(parameter: Tensor) -> torch.dtype:
+    """What products are computed in: the autocast's dtype, the parameters' own, or bfloat16 where those are quantised."""
+    if torch.is_autocast_enabled(parameter.device.type):
+        return torch.get_autocast_dtype(parameter.device.type)
+    return parameter.dtype if parameter.dtype in TOLERANCE else torch.bfloat16
 
 
 def _probe(model: nn.Module, layout: Layout) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ from huggingface_hub import constants
 
 
 def cache_only(path: str) -> bool:
-    """Whether `path` is a hub id that only the hub's cache can give: without a network, the hub is asked for a minute in vain."""
+    """Whether `path` is a hub id for the cache alone: without a network, the hub would be asked for a minute in vain."""
     return not Path(path).is_dir() and not is_reachable()
 
 

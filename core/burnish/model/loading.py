@@ -52,15 +52,19 @@ def find_model(name: str, registry: Registry, *, weights: bool = True) -> str:
     return name
 
 
-def check_model(section: ModelSection, name: str, registry: Registry, revision: str | None = None) -> PretrainedConfig:
-    """The config of the model called `name`; ModelError when there is no such model. Reads no weights."""
-    path = find_model(name, registry, weights=False)
+def check_model(section: ModelSection, registry: Registry, name: str | None = None) -> PretrainedConfig:
+    """The config of the section's model, or of another called `name`; ModelError when there is none. Reads no weights."""
+    wanted = name or _named(section)
+    path = find_model(wanted, registry, weights=False)
     try:
         return AutoConfig.from_pretrained(
-            path, revision=revision, trust_remote_code=section.trust_remote_code, local_files_only=cache_only(path)
+            path,
+            revision=section.revision if name is None else None,
+            trust_remote_code=section.trust_remote_code,
+            local_files_only=cache_only(path),
         )
     except (OSError, ValueError) as error:
-        raise _not_loaded("config", name, registry, error) from error
+        raise _not_loaded("config", wanted, registry, error) from error
 
 
 def load_tokenizer(section: ModelSection, registry: Registry) -> PreTrainedTokenizerBase:
@@ -99,7 +103,7 @@ def load_policy(
 
 def load_shapes(section: ModelSection, registry: Registry, tokenizer: PreTrainedTokenizerBase) -> nn.Module:
     """The model to train without its weights, on the device `meta`; reads no weights file."""
-    config = check_model(section, _named(section), registry, section.revision)
+    config = check_model(section, registry)
     with torch.device("meta"):
         model: Any = AutoModelForCausalLM.from_config(
             config, dtype=getattr(torch, section.dtype), trust_remote_code=section.trust_remote_code

@@ -16,6 +16,7 @@ from typing import Any
 
 from burnish.config.options import construct
 from burnish.config.sections import ENTRY_WORDS
+from burnish.data.masks import mask_names
 from burnish.data.units import Sequence, Unit
 from burnish.errors import ConfigError, ObjectiveError, PluginError, did_you_mean
 from burnish.model.signals import Signal
@@ -72,7 +73,10 @@ class Entry:
         if kind == "prompt":
             raise ConfigError(f"{self.name}: source '{self.source}' holds prompts only, so there is nothing to score")
         if not serves(kind, self.data):
-            raise ConfigError(f"{self.name} needs {self.data} data; source '{self.source}' holds {kind}")
+            raise ConfigError(
+                f"{self.name} needs {self.data} data; source '{self.source}' holds {kind}. Name a fitting one with `source`, or "
+                f"choose a loss on {kind} data"
+            )
         roles = ROLES.get(kind, ("item0, item1, ...",) if kind == "ranked" else ("main",))
         if not self.couples and not self.on and roles != ("main",):
             raise ConfigError(
@@ -114,13 +118,25 @@ def parse_objective(given: Any, registry: Registry) -> tuple[Entry, ...]:
 
 def check_kinds(entries: Iterable[Entry], kinds: Mapping[str, str]) -> None:
     """ConfigError unless every part's source exists and holds what the part needs. kinds: source -> kind of its rows."""
-    for entry in entries:
-        if entry.source not in kinds:
-            raise ConfigError(f"{entry.name}: no data source named '{entry.source}'. {did_you_mean(entry.source, kinds)}")
-        entry.check(kinds[entry.source])
+    for place, entry in enumerate(entries):
+        try:
+            _check_kind(entry, kinds)
+        except ConfigError as error:
+            raise ConfigError(f"objective.{place}: {error}") from error
     if unread := sorted(set(kinds) - {entry.source for entry in entries}):
         raise ConfigError(
-            f"no part of the objective reads the source '{unread[0]}'; give one `source: {unread[0]}`, or drop the data"
+            f"data.{unread[0]}: no part of the objective reads the source '{unread[0]}'; give one `source: {unread[0]}`, or drop the data"
+        )
+
+
+def _check_kind(entry: Entry, kinds: Mapping[str, str]) -> None:
+    if entry.source not in kinds:
+        raise ConfigError(f"{entry.name}: no data source named '{entry.source}'. {did_you_mean(entry.source, kinds)}")
+    entry.check(kinds[entry.source])
+    known = mask_names(kinds[entry.source])
+    if entry.targets not in known:
+        raise ConfigError(
+            f"{entry.name}: {kinds[entry.source]} rows have no `targets: {entry.targets}`. {did_you_mean(entry.targets, known)}"
         )
 
 
