@@ -68,6 +68,11 @@ def test_layers_that_are_padded(family: str, settings: dict[str, Any], reason: s
     assert reason in str(report.reason)
 
 
+def test_under_autocast() -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        assert check_layout(tiny_model("llama")).kind == "tree"
+
+
 def test_a_model_that_looks_right_and_is_wrong_is_found_out() -> None:
     def windowless(*arguments: Any, **keywords: Any) -> Any:
         return tree_attention(*arguments, **{**keywords, "sliding_window": None})
@@ -85,7 +90,7 @@ def test_dropout_packs() -> None:
     model = add_lora(tiny_model("llama"), dropout=0.1)
     assert check_layout(model, "packed").reason is None
     for wanted in ("auto", "tree"):
-        report = check_layout(model, wanted)  # type: ignore[arg-type]
+        report = check_layout(model, wanted)
         assert report.kind == "packed"
         assert "drops out with probability 0.1" in str(report.reason)
 

@@ -7,6 +7,7 @@ and a global or an attribute could by then belong to another batch. Knows no mod
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -143,6 +144,10 @@ def _varlen(query: Tensor, key: Tensor, value: Tensor, segments: Segments, scale
     for (_, reach), members in _same_shape(segments, window).items():
         for segment in members:
             reaches[segment] = reach
+    grouped: dict[str, Any] = {"enable_gqa": True} if query.shape[1] != key.shape[1] else {}
+    if grouped and "enable_gqa" not in inspect.signature(varlen_attn).parameters:  # torch 2.11
+        grouped, repeats = {}, query.shape[1] // key.shape[1]
+        key, value = (states.repeat_interleave(repeats, dim=1) for states in (key, value))
     keys, values = (torch.split(states, [*segments.lengths], dim=2) for states in (key, value))
     k, v = (
         torch.cat([_path(states, segments, segment, reach) for segment, reach in enumerate(reaches)], dim=2)[0].transpose(0, 1)
@@ -161,7 +166,7 @@ def _varlen(query: Tensor, key: Tensor, value: Tensor, segments: Segments, scale
         max(reaches),
         scale=scale,
         window_size=(-1 if window is None else window - 1, 0),
-        enable_gqa=query.shape[1] != key.shape[1],
+        **grouped,
     )
     assert isinstance(attended, Tensor)
     return attended[None]
