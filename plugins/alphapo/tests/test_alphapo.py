@@ -13,13 +13,16 @@ from burnish.testing import pairs
 
 
 def batch() -> Pairs:
-    """One pair: means log .5 over two tokens and log .25 over one."""
-    return pairs([[math.log(0.25), 0.0]], [[math.log(0.25)]])
+    """One pair: means log .5 and log .25 over two tokens each."""
+    return pairs([[math.log(0.25), 0.0]], [[math.log(0.0625), 0.0]])
 
 
 def test_a_pair_by_hand() -> None:
     # alpha 1: r = 1 - 1 / p is -1 and -3; h = .5 * 2 - .5 = .5 and L = log(1 + e^-.5) = .4740770.
-    assert AlphaPO(beta=0.5, gamma=0.5, alpha=1.0)(batch()).pair.tolist() == pytest.approx([0.4740770], abs=1e-7)
+    terms = AlphaPO(beta=0.5, gamma=0.5, alpha=1.0)(batch())
+    assert terms.pair.tolist() == pytest.approx([0.4740770], abs=1e-7)
+    assert terms.metrics["rewards/chosen"].values.tolist() == pytest.approx([-0.5])
+    assert terms.metrics["rewards/rejected"].values.tolist() == pytest.approx([-1.5])
 
 
 def test_a_negative_alpha_by_hand() -> None:

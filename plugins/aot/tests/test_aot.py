@@ -42,6 +42,19 @@ def test_label_smoothing_by_hand() -> None:
     assert AOT(beta=0.5, label_smoothing=0.1)(batch()).pair[0].item() == pytest.approx(0.9 * logistic(-1) + 0.1 * logistic(1))
 
 
+@pytest.mark.parametrize("loss", [AOT(beta=0.25), AOTUnpaired(beta=0.25)])
+def test_logged_rewards_are_scaled_by_beta(loss: Any) -> None:
+    metrics = loss(batch()).metrics
+    assert metrics["rewards/chosen"].values.tolist() == [0.5, -0.75]
+    assert metrics["rewards/rejected"].values.tolist() == [-0.25, 0.5]
+
+
+def test_length_desensitising_by_hand() -> None:
+    # The chosen answer's second token counts half: g = -1 - .5 - (-4) = 2.5 and f = -2 - 1 - (-2) = -1; one pair is DPO.
+    one = pairs([[-1.0, -1.0]], [[-4.0]], reference=([[-2.0, -2.0]], [[-2.0]]))
+    assert AOT(beta=1.0, ld_alpha=0.5)(one).pair.tolist() == pytest.approx([logistic(3.5)])
+
+
 @pytest.mark.parametrize("loss", [AOT(), AOTUnpaired()])
 def test_terms_follow_their_pairs_into_another_order(loss: Any) -> None:
     assert loss(batch((1, 0))).pair.tolist() == loss(batch()).pair.flip(0).tolist()

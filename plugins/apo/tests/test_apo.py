@@ -25,10 +25,20 @@ def test_down_by_hand() -> None:
     assert APODown(beta=0.5)(batch()).pair.tolist() == pytest.approx([0.9134841], abs=1e-7)
 
 
+@pytest.mark.parametrize("loss", [APOZero(beta=0.25), APODown(beta=0.25)])
+def test_logged_rewards_are_scaled_by_beta(loss: APOZero | APODown) -> None:
+    # .25 * 2 and .25 * -1
+    metrics = loss(batch()).metrics
+    assert metrics["rewards/chosen"].values.tolist() == [0.5]
+    assert metrics["rewards/rejected"].values.tolist() == [-0.25]
+
+
 def test_zero_unpaired_by_hand() -> None:
     # good with r = 2: 1 - sigmoid(1) = .2689414; bad with r = -1, weight 2: 2 sigmoid(-.5) = .7550813
     batch = sequences([[-1.0, -1.0], [-3.0]], reference=[[-2.0, -2.0], [-2.0]], scalars={"label": [1.0, 0.0]})
     terms = APOZeroUnpaired(beta=0.5, undesirable_weight=2.0)(batch)
+    assert terms.metrics["rewards/chosen"].values.tolist() == [1.0, -0.5]
+    assert terms.metrics["rewards/chosen"].weights.tolist() == [1.0, 0.0]
     assert terms.sequence.tolist() == pytest.approx([0.2689414, 0.7550813], abs=1e-7)
     [gradient] = torch.autograd.grad(terms.sequence.sum(), batch.logp.values)
     assert gradient.sign().tolist() == [-1.0, -1.0, 1.0]

@@ -26,7 +26,10 @@ def batch(m: float | None = None) -> Sequences:
 
 def test_two_answers_by_hand() -> None:
     # beta .5, m .25: h = 1 - .25 = .75 and -.5 - .25 = -.75, so both cost log(1 + e^-.75) = .3868710
-    assert BCO(beta=0.5)(batch(0.25)).sequence.tolist() == pytest.approx([0.3868710] * 2, abs=1e-7)
+    terms = BCO(beta=0.5)(batch(0.25))
+    assert terms.sequence.tolist() == pytest.approx([0.3868710] * 2, abs=1e-7)
+    assert terms.metrics["delta"].values.tolist() == [0.25, 0.25]
+    assert terms.metrics["rewards/chosen"].values.tolist() == [1.0, -0.5]
 
 
 @pytest.mark.parametrize(

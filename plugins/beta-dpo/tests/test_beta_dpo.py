@@ -72,8 +72,11 @@ def test_the_draw_is_a_function_of_batch_and_state() -> None:
 def test_a_pair_by_hand() -> None:
     # h = .5 * 3 = 1.5, and with a margin of 1.5 nothing is left.
     b = {"b": torch.tensor([0.5, 0.5], dtype=torch.float64)}
-    loss = BetaDPO()(batch(3.0, 3.0, statistic=b, margin=[0.0, 1.5])).pair
-    assert loss.tolist() == pytest.approx([math.log1p(math.exp(-1.5)), math.log(2)])
+    terms = BetaDPO()(batch(3.0, 3.0, statistic=b, margin=[0.0, 1.5]))
+    assert terms.pair.tolist() == pytest.approx([math.log1p(math.exp(-1.5)), math.log(2)])
+    assert terms.metrics["beta"].values.tolist() == [0.5, 0.5]
+    assert terms.metrics["rewards/chosen"].values.tolist() == [1.5, 1.5]
+    assert terms.metrics["rewards/rejected"].values.tolist() == [0.0, 0.0]
 
 
 def test_the_gradient_raises_the_chosen_and_lowers_the_rejected_answer() -> None:

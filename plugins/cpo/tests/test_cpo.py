@@ -15,8 +15,8 @@ from burnish.testing import pairs
 
 
 def batch() -> Pairs:
-    """One pair: sums -2 over two tokens and -3 over one; means -1 and -3."""
-    return pairs([[-0.5, -1.5]], [[-3.0]])
+    """One pair: sums -2 and -3, means -1 and -1.5."""
+    return pairs([[-0.5, -1.5]], [[-1.0, -2.0]])
 
 
 @pytest.mark.parametrize(
@@ -25,11 +25,21 @@ def batch() -> Pairs:
         ({"form": "sigmoid"}, 0.4740770),  # log(1 + e^(-.5 * 1))
         ({"form": "sigmoid", "label_smoothing": 0.1}, 0.5240770),  # .9 * .4740770 + .1 * .9740770
         ({"form": "hinge"}, 0.5),  # 1 - .5 * 1
-        ({"form": "ipo"}, 1.0),  # (2 - 1 / (2 * .5))^2: means, not sums
+        ({"form": "ipo"}, 0.25),  # (.5 - 1 / (2 * .5))^2: means, not sums
     ],
 )
 def test_a_pair_by_hand(options: dict[str, Any], expected: float) -> None:
     assert CPO(beta=0.5, **options)(batch()).pair.tolist() == pytest.approx([expected], abs=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("form", "chosen", "rejected"), [("sigmoid", -0.5, -0.75), ("hinge", -0.5, -0.75), ("ipo", -0.25, -0.375)]
+)
+def test_logged_rewards_are_scores_scaled_by_beta(form: Any, chosen: float, rejected: float) -> None:
+    # .25 times the sums -2 and -3, or the means -1 and -1.5
+    metrics = CPO(beta=0.25, form=form)(batch()).metrics
+    assert metrics["rewards/chosen"].values.tolist() == [chosen]
+    assert metrics["rewards/rejected"].values.tolist() == [rejected]
 
 
 def test_equally_likely_answers() -> None:

@@ -50,3 +50,10 @@ def test_refuses_values_out_of_range(field: str, value: float) -> None:
 def test_a_margin_column_is_asked_for_on_top() -> None:
     wide = pairs([[-1.0, -1.0]], [[-3.0]], reference=([[-2.0, -2.0]], [[-2.0]]), scalars={"margin": [1.5]})
     assert Hinge(beta=0.5)(wide).pair.tolist() == pytest.approx([1.0])
+
+
+def test_logged_rewards_are_scaled_by_beta() -> None:
+    # beta .25: .25 * 2 and .25 * -1
+    metrics = Hinge(beta=0.25)(batch()).metrics
+    assert metrics["rewards/chosen"].values.tolist() == [0.5]
+    assert metrics["rewards/rejected"].values.tolist() == [-0.25]

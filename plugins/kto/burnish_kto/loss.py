@@ -79,8 +79,9 @@ class KTO:
 
 
 def mismatched(prompt: Sequence, answer: Sequence) -> Sequence:
-    """What comes before the first target of `prompt`, then `answer` from its first target on; targets as they were."""
+    """What comes before the first target of `prompt`, then `answer` from its first target on, with the masks that both have."""
     head, tail = (int(np.argmax(sequence.masks["completion"])) for sequence in (prompt, answer))
-    masks = {name: np.concatenate([prompt.masks[name][:head], mask[tail:]]) for name, mask in answer.masks.items()}
+    names = prompt.masks.keys() & answer.masks.keys()
+    masks = {name: np.concatenate([prompt.masks[name][:head], answer.masks[name][tail:]]) for name in names}
     ids = np.concatenate([prompt.ids[:head], answer.ids[tail:]])
     return replace(prompt, ids=ids, masks=masks, role=MISMATCHED, tokens={}, scalars={})

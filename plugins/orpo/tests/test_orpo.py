@@ -13,11 +13,16 @@ from burnish.testing import pairs
 
 
 def test_a_pair_by_hand() -> None:
-    # p_w = .5 as the geometric mean of .25 and 1: odds 1. p_l = .2: odds 1 / 4. L = log(1 + 1 / 4) = .2231436.
-    batch = pairs([[math.log(0.25), 0.0]], [[math.log(0.2)]])
+    # p_w = .5 as the geometric mean of .25 and 1: odds 1. p_l = .2 likewise: odds 1 / 4. L = log(1 + 1 / 4) = .2231436.
+    batch = pairs([[math.log(0.25), 0.0]], [[math.log(0.04), 0.0]])
     terms = ORPO()(batch)
     assert terms.pair.tolist() == pytest.approx([0.2231436], abs=1e-7)
-    assert terms.metrics["log_odds_chosen"].values.tolist() == pytest.approx([math.log(4)])
+    names = ("log_odds_chosen", "log_odds_ratio", "rewards/chosen", "rewards/rejected")
+    logged = {name: terms.metrics[name].values.tolist() for name in names}
+    assert logged["log_odds_chosen"] == pytest.approx([math.log(4)])
+    assert logged["log_odds_ratio"] == pytest.approx([-math.log(1.25)])
+    assert logged["rewards/chosen"] == pytest.approx([math.log(0.5)])
+    assert logged["rewards/rejected"] == pytest.approx([math.log(0.2)])
 
 
 def test_equal_means_give_log_two() -> None:

@@ -53,3 +53,10 @@ def test_a_margin_column_is_subtracted_from_the_gap() -> None:
 def test_refuses_values_out_of_range(field: str, value: float) -> None:
     with pytest.raises(ValueError, match=field):
         Robust(**{field: value})
+
+
+def test_logged_rewards_are_scaled_by_beta() -> None:
+    # beta .25: .25 * 2 and .25 * -1
+    metrics = Robust(beta=0.25)(batch()).metrics
+    assert metrics["rewards/chosen"].values.tolist() == [0.5]
+    assert metrics["rewards/rejected"].values.tolist() == [-0.25]

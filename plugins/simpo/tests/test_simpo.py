@@ -14,8 +14,8 @@ from burnish.testing import pairs
 
 
 def batch() -> Pairs:
-    """One pair: means -1 over two tokens and -3 over one."""
-    return pairs([[-0.5, -1.5]], [[-3.0]])
+    """One pair: means -1 and -3 over two tokens each."""
+    return pairs([[-0.5, -1.5]], [[-2.5, -3.5]])
 
 
 def test_a_pair_by_hand() -> None:
@@ -26,6 +26,13 @@ def test_a_pair_by_hand() -> None:
 def test_label_smoothing_by_hand() -> None:
     # .9 * .4740770 + .1 * (.4740770 + .5) = .5240770
     assert SimPO(beta=0.5, gamma=0.5, label_smoothing=0.1)(batch()).pair.tolist() == pytest.approx([0.5240770], abs=1e-7)
+
+
+def test_logged_rewards_are_means_scaled_by_beta() -> None:
+    # .25 * -1 and .25 * -3
+    metrics = SimPO(beta=0.25)(batch()).metrics
+    assert metrics["rewards/chosen"].values.tolist() == [-0.25]
+    assert metrics["rewards/rejected"].values.tolist() == [-0.75]
 
 
 def test_equal_means_leave_the_margin() -> None:

@@ -38,3 +38,10 @@ def test_the_gradient_raises_the_chosen_and_lowers_the_rejected_answer() -> None
 def test_refuses_values_out_of_range(field: str, value: float) -> None:
     with pytest.raises(ValueError, match=field):
         SPPOHard(**{field: value})
+
+
+def test_logged_rewards_are_scaled_by_beta() -> None:
+    # beta .25: .25 * 2 and .25 * -1
+    metrics = SPPOHard(beta=0.25)(batch()).metrics
+    assert metrics["rewards/chosen"].values.tolist() == [0.5]
+    assert metrics["rewards/rejected"].values.tolist() == [-0.25]

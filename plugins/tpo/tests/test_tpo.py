@@ -15,8 +15,8 @@ from burnish.testing import triples
 
 
 def batch() -> Triples:
-    """One triple: sums -2 over two tokens and -3 over one; means -1 and -3; and a gold answer that the contrast ignores."""
-    return triples([[-0.5, -1.5]], [[-3.0]], [[-7.0]])
+    """One triple: sums -2 and -3, means -1 and -1.5; and a gold answer that the contrast ignores."""
+    return triples([[-0.5, -1.5]], [[-1.0, -2.0]], [[-7.0]])
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ def batch() -> Triples:
         ({"form": "sigmoid"}, 0.4740770),  # log(1 + e^(-.5 * 1))
         ({"form": "sigmoid", "label_smoothing": 0.1}, 0.5240770),  # .9 * .4740770 + .1 * .9740770
         ({"form": "hinge"}, 0.5),  # 1 - .5 * 1
-        ({"form": "ipo"}, 1.0),  # (2 - 1 / (2 * .5))^2: means, not sums
+        ({"form": "ipo"}, 0.25),  # (.5 - 1 / (2 * .5))^2: means, not sums
     ],
 )
 def test_a_triple_by_hand(options: dict[str, Any], expected: float) -> None:
@@ -33,9 +33,26 @@ def test_a_triple_by_hand(options: dict[str, Any], expected: float) -> None:
 
 
 def test_means_with_a_margin_by_hand() -> None:
-    # h = .5 * (-1 + 3) - .5 = .5; with e = .1: .9 * .4740770 + .1 * .9740770
-    assert TPOL(beta=0.5)(batch()).pair.tolist() == pytest.approx([0.4740770], abs=1e-7)
-    assert TPOL(beta=0.5, label_smoothing=0.1)(batch()).pair.tolist() == pytest.approx([0.5240770], abs=1e-7)
+    # h = 2 * (-1 + 1.5) - .5 = .5; with e = .1: .9 * .4740770 + .1 * .9740770
+    assert TPOL(beta=2.0)(batch()).pair.tolist() == pytest.approx([0.4740770], abs=1e-7)
+    assert TPOL(beta=2.0, label_smoothing=0.1)(batch()).pair.tolist() == pytest.approx([0.5240770], abs=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("form", "chosen", "rejected"), [("sigmoid", -0.5, -0.75), ("hinge", -0.5, -0.75), ("ipo", -0.25, -0.375)]
+)
+def test_logged_rewards_are_scores_scaled_by_beta(form: Any, chosen: float, rejected: float) -> None:
+    # .25 times the sums -2 and -3, or the means -1 and -1.5
+    metrics = TPO(beta=0.25, form=form)(batch()).metrics
+    assert metrics["rewards/chosen"].values.tolist() == [chosen]
+    assert metrics["rewards/rejected"].values.tolist() == [rejected]
+
+
+def test_logged_rewards_of_tpo_l_are_means_scaled_by_beta() -> None:
+    # .25 * -1 and .25 * -1.5
+    metrics = TPOL(beta=0.25)(batch()).metrics
+    assert metrics["rewards/chosen"].values.tolist() == [-0.25]
+    assert metrics["rewards/rejected"].values.tolist() == [-0.375]
 
 
 def test_equally_likely_answers() -> None:
