@@ -215,7 +215,8 @@ def _not_loaded(what: str, name: str, registry: Registry, error: Exception) -> M
                 "transformers' `save_pretrained`"
             )
         held = ", ".join(sorted(item.name for item in folder.iterdir())[:SHOWN]) or "nothing"
-        return ModelError(f"the folder '{name}' holds no {what} that can be loaded. It holds {held}. The error was: {error}")
+        reason = str(error).strip().partition("\n")[0]
+        return ModelError(f"the folder '{name}' holds no {what} that can be loaded. It holds {held}. The error was: {reason}")
     known = [record.name for record in registry.records(ModelRecord)]
     sought = "" if what == "model" else f", for its {what}"
     return ModelError(

@@ -74,8 +74,8 @@ class Entry:
             raise ConfigError(f"{self.name}: source '{self.source}' holds prompts only, so there is nothing to score")
         if not serves(kind, self.data):
             raise ConfigError(
-                f"{self.name} needs {self.data} data; source '{self.source}' holds {kind}. Name a fitting one with `source`, or "
-                f"choose a loss on {kind} data"
+                f"{self.name} needs {self.data} data; source '{self.source}' holds {kind}. "
+                f"Name a fitting one with `source`, or choose a loss on {kind} data"
             )
         roles = ROLES.get(kind, ("item0, item1, ...",) if kind == "ranked" else ("main",))
         if not self.couples and not self.on and roles != ("main",):
@@ -125,7 +125,8 @@ def check_kinds(entries: Iterable[Entry], kinds: Mapping[str, str]) -> None:
             raise ConfigError(f"objective.{place}: {error}") from error
     if unread := sorted(set(kinds) - {entry.source for entry in entries}):
         raise ConfigError(
-            f"data.{unread[0]}: no part of the objective reads the source '{unread[0]}'; give one `source: {unread[0]}`, or drop the data"
+            f"data.{unread[0]}: no part of the objective reads the source '{unread[0]}'; "
+            f"give one `source: {unread[0]}`, or drop the data"
         )
 
 

@@ -13,7 +13,7 @@ import pluggy
 
 from burnish.errors import PluginError, did_you_mean, raised
 from burnish.registry.custom import attribute_of, import_custom, is_custom
-from burnish.registry.discovery import PluginInfo, discover, new_manager
+from burnish.registry.discovery import PluginInfo, disabled_names, discover, new_manager
 from burnish.registry.records import Record
 
 R = TypeVar("R", bound=Record)
@@ -23,13 +23,16 @@ class Registry:
     """All installed plugins and what they provide. The same installation gives the same registry in every process.
 
     hook: pluggy's caller, for observers. run_code: whether values that name code (`module:attr`, `./file.py:attr`) may be run;
-    only `train` and `plugins check` say yes.
+    only `train` and `plugins check` say yes. disabled: names of plugins that were left out on request.
     """
 
-    def __init__(self, plugins: Iterable[PluginInfo], hook: pluggy.HookRelay, *, run_code: bool = False) -> None:
+    def __init__(
+        self, plugins: Iterable[PluginInfo], hook: pluggy.HookRelay, *, run_code: bool = False, disabled: Iterable[str] = ()
+    ) -> None:
         self.plugins = tuple(plugins)
         self.hook = hook
         self.run_code = run_code
+        self.disabled = tuple(sorted(disabled))
         self._providers: dict[tuple[type[Record], str], list[tuple[PluginInfo, Record]]] = {}
         for plugin in self.plugins:
             for record in plugin.records:
@@ -92,13 +95,15 @@ class Registry:
 
     def _failures(self) -> str:
         failed = [f"{plugin.name} ({plugin.error})" for plugin in self.plugins if plugin.error]
-        return f" Installed but failed to load: {', '.join(failed)}." if failed else ""
+        left_out = f" Disabled: {', '.join(self.disabled)}." if self.disabled else ""
+        return left_out + (f" Installed but failed to load: {', '.join(failed)}." if failed else "")
 
 
 def load(disabled: Iterable[str] = (), *, run_code: bool = False) -> Registry:
     """Find all plugins but the disabled ones; reads `plugin.py` modules only."""
     manager = new_manager()
-    return Registry(discover(manager, disabled), manager.hook, run_code=run_code)
+    blocked = disabled_names(disabled)
+    return Registry(discover(manager, blocked), manager.hook, run_code=run_code, disabled=blocked)
 
 
 def differences(before: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
