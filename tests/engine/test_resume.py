@@ -64,7 +64,7 @@ def test_killed_anywhere_it_ends_with_the_same_weights(
 
     config["output"] = str(killed)
     draw = random.Random(scenario)
-    begun = run_child(children, draw.randrange(num_events // 2, num_events), count, config)
+    begun = run_child(children, draw.randrange(num_events // 2, 3 * num_events // 4), count, config)
     assert begun == -signal.SIGKILL
     assert list((killed / "checkpoints").glob("step-*[0-9]"))  # so that there is something to go on from
     for _ in range(2):
