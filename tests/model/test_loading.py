@@ -9,18 +9,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pluggy
 import pytest
 import torch
 from peft import PromptTuningConfig, get_peft_model
 
+from burnish.batch.layout import lay_out
 from burnish.config.sections import ModelSection
+from burnish.data.units import Sequence
 from burnish.errors import ModelError
 from burnish.model import loading
 from burnish.model.adapters import add_lora, has_adapter
+from burnish.model.check import check_layout
 from burnish.model.dropout import dropouts
 from burnish.model.hub import is_reachable
 from burnish.model.loading import load_frozen, load_policy, load_shapes, load_tokenizer
+from burnish.model.scorer import Scorer
+from burnish.model.signals import logp
+from burnish.model.sites import sites_for
 from burnish.registry.discovery import PluginInfo
 from burnish.registry.lookup import Registry
 from burnish.registry.records import ModelRecord
@@ -197,8 +204,10 @@ def test_few_bits_train_an_adapter(tmp_path: Path, bits: str) -> None:
     tiny_model("llama", hidden_size=64, intermediate_size=64, head_dim=16).save_pretrained(tmp_path)
     model = load_policy(section(tmp_path, quantize=bits, adapter={"lora": {"r": 2}}), EMPTY)
     assert has_adapter(model)
-    logits = model(input_ids=torch.tensor([[1, 2, 3]])).logits
-    torch.autograd.backward(logits.sum())
+    assert check_layout(model).kind == "tree"
+    layout = lay_out([Sequence(np.array([1, 2, 3, ending]), {}) for ending in (4, 5)], "tree")
+    sites = sites_for(layout, [np.arange(4) > 0] * 2)
+    torch.autograd.backward(Scorer(model)(layout, sites, (logp(),))[logp()].sum())
     assert all(parameter.grad is not None for parameter in model.parameters() if parameter.requires_grad)
 
 
