@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,8 @@ from burnish.config.defaults import with_plugin_options
 from burnish.engine.distributed import make_accelerator, on_first
 from burnish.engine.export import export_model
 from burnish.engine.loop import train_loop
-from burnish.engine.progress import Progress
 from burnish.engine.rescue import rescued
-from burnish.engine.resume import Resume, refuse_changed_code, restore, settled
+from burnish.engine.resume import Resume, check_data, find_checkpoint, restore, settled
 from burnish.engine.rundir import RunDirectory
 from burnish.engine.setup import Live, set_up
 from burnish.engine.tracking import start_trackers
@@ -75,18 +75,16 @@ def train(
     asked = with_plugin_options(asked, registry)
     accelerator = make_accelerator(asked.train, asked.track, directory.path)
     with _owned(directory, accelerator, resume):
-        return _train(asked, registry, live, directory, accelerator, Resume(step, allow_changes) if resume else None)
+        return _train(asked, registry, live, directory, accelerator, Resume(step, allow_changes))
 
 
 def _train(
-    config: Config, registry: Registry, live: Live, directory: RunDirectory, accelerator: Accelerator, resume: Resume | None
+    config: Config, registry: Registry, live: Live, directory: RunDirectory, accelerator: Accelerator, resume: Resume
 ) -> RunResult:
     """A function of its own, so that the run is gone before the processes part (see `_owned`)."""
-    if resume:
-        Progress(shown=accelerator.is_main_process).say(*refuse_changed_code(config, directory, resume))
-    run = set_up(config, registry, live, directory, accelerator)
-    if resume:
-        restore(run, resume)
+    folder = find_checkpoint(config, registry, directory, resume, accelerator)
+    run = set_up(config, registry, live, directory, accelerator, partial(check_data, folder, resume))
+    restore(run, folder, resume)
     if accelerator.is_main_process:
         directory.write(run.config, registry.fingerprint())
     start_trackers(accelerator, directory.path.name, run.config.model_dump(mode="json"))

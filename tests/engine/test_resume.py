@@ -104,7 +104,7 @@ def test_ctrl_c_saves_and_the_run_goes_on(make_config: MakeConfig, tmp_path: Pat
     [
         ({"optimizer": {"lr": 0.5}}, r"config: optimizer.lr: 0.01 -> 0.5"),
         ({"objective": [{"dpo": {"beta": 0.2}}]}, r"config: objective"),
-        ({"plugins": {"disable": ["bco"]}}, r"plugins: bco\S*: \S+ -> absent"),
+        ({"plugins": {"disable": ["bco"]}}, r"plugins: bco: burnish-bco \S+ \S+ -> absent"),
     ],
 )
 def test_a_changed_run_is_refused_unless_told(make_config: MakeConfig, changes: dict[str, Any], message: str) -> None:

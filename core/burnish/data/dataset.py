@@ -68,7 +68,7 @@ class TrainData:
         """What became of all rows; of a stream, of those read so far."""
         return DataReport({name: source.report for name, source in self._sources.items()})
 
-    @property
+    @cached_property
     def fingerprints(self) -> dict[str, str]:
         """A hash of each source's content, to tell at resume whether it has changed; of a stream only names and sizes."""
         return {

@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from accelerate import Accelerator
+
 from burnish.config import Config, custom_values
 from burnish.engine.checkpoint import Checkpoints, load_checkpoint, load_origin
 from burnish.engine.distributed import on_first
+from burnish.engine.progress import Progress
 from burnish.engine.run import Run, State
 from burnish.engine.rundir import RunDirectory
 from burnish.errors import RunError
@@ -22,6 +25,8 @@ from burnish.registry import Registry, differences
 FREE = ("output", "track")
 # Settings that say `auto` until a run has resolved them; one that still says so when the run goes on takes what the run has.
 AUTO = ("model.layout", "train.micro_batch_tokens")
+# Parts of an origin that are known only once data and model are loaded.
+LOADED = ("data", "model")
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,9 @@ def refuse_changes(before: Mapping[str, Any], now: Mapping[str, Any], allowed: b
     """What changed since the checkpoint, a line each; `RunError` unless changes are allowed."""
     changes = []
     for what in now:
-        changes += [f"{what}: {line}" for line in differences(dict(_flat(before[what])), dict(_flat(now[what])))]
+        one_line_each = what == "plugins"
+        was, has = (value[what] if one_line_each else dict(_flat(value[what])) for value in (before, now))
+        changes += [f"{what}: {line}" for line in differences(was, has)]
     if changes and not allowed:
         listed = "\n  ".join(changes)
         raise RunError(
@@ -59,18 +66,40 @@ def refuse_changes(before: Mapping[str, Any], now: Mapping[str, Any], allowed: b
     return changes
 
 
-def refuse_changed_code(config: Config, directory: RunDirectory, resume: Resume) -> list[str]:
-    """The code that the config names, a line each, before any of it runs; `RunError` when the run began with other code."""
-    code = custom_values(config)
-    checkpoints = Checkpoints(directory.checkpoints, config.checkpoint.keep)
-    if code and checkpoints.steps():
-        refuse_changes({"code": load_origin(checkpoints.choose(resume.step))["code"]}, {"code": code}, resume.allow_changes)
-    return [f"code of this run: {name} ({digest})" for name, digest in code.items()]
+def find_checkpoint(
+    config: Config, registry: Registry, directory: RunDirectory, resume: Resume, accelerator: Accelerator
+) -> Path | None:
+    """The checkpoint to go on from, None for a run that is new or has none. Before anything is loaded and any code that the
+    config names is run, `RunError` when it is damaged, or when config, plugins, code or processes are others than its."""
+    if not directory.config.is_file():
+        return None
+    Progress(shown=accelerator.is_main_process).say(
+        *(f"code of this run: {name} ({digest})" for name, digest in custom_values(config).items())
+    )
+
+    def find() -> Path | None:
+        checkpoints = Checkpoints(directory.checkpoints, config.checkpoint.keep)
+        if resume.step is None and not checkpoints.steps():
+            if directory.model.exists():
+                raise RunError(f"{directory.path} is finished, and has no checkpoint to go on from")
+            return None
+        folder = checkpoints.choose(resume.step)
+        now = origin_of(config, registry, {}, "", accelerator.num_processes)
+        refuse_changes(load_origin(folder), {what: now[what] for what in now if what not in LOADED}, resume.allow_changes)
+        return folder
+
+    return on_first(accelerator, find)
 
 
-def restore(run: Run, resume: Resume) -> None:
-    """Put the run where its checkpoint was; one without any begins anew."""
-    folder = on_first(run.accelerator, lambda: _ready(run, resume))
+def check_data(folder: Path | None, resume: Resume, fingerprints: Mapping[str, str]) -> None:
+    """RunError when the data are others than those of the checkpoint in `folder`."""
+    if folder is not None:
+        refuse_changes(load_origin(folder), {"data": dict(fingerprints)}, resume.allow_changes)
+
+
+def restore(run: Run, folder: Path | None, resume: Resume) -> None:
+    """Put the run where the checkpoint in `folder` was; without one it begins anew."""
+    on_first(run.accelerator, lambda: _rewind(run, folder, resume))
     if folder is None:
         return
     trainer = load_checkpoint(folder, run.trained, run.accelerator.process_index)
@@ -81,21 +110,16 @@ def restore(run: Run, resume: Resume) -> None:
     run.progress.say(f"resumed from {folder}")
 
 
-def _ready(run: Run, resume: Resume) -> Path | None:
-    """The checkpoint to go on from, None when there is none; what came after it is swept away."""
-    checkpoints = run.checkpoints
-    if resume.step is None and not checkpoints.steps():
-        if run.directory.model.exists():
-            raise RunError(f"{run.path} is finished, and has no checkpoint to go on from")
+def _rewind(run: Run, folder: Path | None, resume: Resume) -> None:
+    """Sweep away what came after the checkpoint; `RunError` when the model's weights are others than it began with."""
+    if folder is None:
         run.metrics.rewind(-1)
-        return None
-    folder = checkpoints.choose(resume.step)
+        return
     changes = refuse_changes(load_origin(folder), run.origin, resume.allow_changes)
     run.progress.say(*(f"changed since the checkpoint: {line}" for line in changes))
     begun = int(folder.name.removeprefix("step-"))
-    checkpoints.sweep(begun)
+    run.checkpoints.sweep(begun)
     run.metrics.rewind(begun)
-    return folder
 
 
 def settled(config: Config, saved: Config) -> Config:

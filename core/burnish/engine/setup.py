@@ -53,8 +53,18 @@ class Live:
     observers: Sequence[object] = ()
 
 
-def set_up(config: Config, registry: Registry, live: Live, directory: RunDirectory, accelerator: Accelerator) -> Run:
-    """Everything about a run before its first step; its config has no `auto` left to decide."""
+def set_up(
+    config: Config,
+    registry: Registry,
+    live: Live,
+    directory: RunDirectory,
+    accelerator: Accelerator,
+    check_data: Callable[[Mapping[str, str]], None],
+) -> Run:
+    """Everything about a run before its first step; its config has no `auto` left to decide.
+
+    check_data: is told the hash of each source on the first process, before the model is read, and raises where it must not be.
+    """
     with config.located():
         objective = Objective.parse(config.objective, registry)
     check_roles(config, objective.entries)
@@ -74,6 +84,7 @@ def set_up(config: Config, registry: Registry, live: Live, directory: RunDirecto
     with config.located():
         num_steps = _check_data(config, data, rewards)
     schedule = Schedule(config.schedule, config.optimizer.lr, num_steps)
+    on_first(accelerator, lambda: check_data(data.fingerprints))
 
     set_seed(config.train.seed)  # the same on every rank, for fresh adapters
     model, roles, reason = load_models(config, registry, objective, tokenizer, accelerator, live.model)
