@@ -40,7 +40,7 @@ def run(model: torch.nn.Module, sequences: list[Sequence], kind: Kind) -> tuple[
     signals = (score(),) if base_of(model).get_output_embeddings() is None else (logp(), entropy(), logp(temperature=0.7))
     values = Scorer(model, kind)(layout, sites, signals)
     rows = torch.from_numpy(np.concatenate(sites.rows))
-    every = torch.stack([values[signal][rows] for signal in signals])
+    every = torch.stack([value[rows] for value in values])
     model.zero_grad()
     torch.autograd.backward(every[0].sum())
     grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in model.parameters()]
@@ -87,7 +87,7 @@ def test_layouts_agree_under_gradient_checkpointing(family: str) -> None:
     for batch in batches:
         layout = lay_out(batch, "tree")
         sites = sites_for(layout, [sequence.masks["completion"] for sequence in batch])
-        losses.append(scorer(layout, sites, (logp(),))[logp()].sum())
+        losses.append(scorer(layout, sites, (logp(),))[0].sum())
     for loss, gradient in zip(losses, expected, strict=True):
         model.zero_grad()
         loss.backward()

@@ -207,7 +207,7 @@ def test_few_bits_train_an_adapter(tmp_path: Path, bits: str) -> None:
     assert check_layout(model).kind == "tree"
     layout = lay_out([Sequence(np.array([1, 2, 3, ending]), {}) for ending in (4, 5)], "tree")
     sites = sites_for(layout, [np.arange(4) > 0] * 2)
-    torch.autograd.backward(Scorer(model)(layout, sites, (logp(),))[logp()].sum())
+    torch.autograd.backward(Scorer(model)(layout, sites, (logp(),))[0].sum())
     assert all(parameter.grad is not None for parameter in model.parameters() if parameter.requires_grad)
 
 

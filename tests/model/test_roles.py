@@ -115,6 +115,7 @@ def test_equal_sequences_are_scored_once_whatever_their_masks() -> None:
     found = roles.score_frozen("reference", twice, [*masks, np.arange(9) == 2], (logp(),), BUDGET)
     assert roles.forwarded_tokens["reference"] == sum(map(len, sequences))
     assert [len(values[logp()]) for values in found] == [3, 5, 4, 1]
+    assert all(np.isfinite(values[logp()]).all() for values in found)
 
 
 def test_float64_comes_back_whole(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def test_the_head_sees_one_row_and_then_only_scored_ones() -> None:
 
 def test_without_sites_gradients_are_zero_not_missing() -> None:
     model = tiny_model("llama_untied")
-    [value] = Scorer(model)(lay_out([], "tree"), sites_for(lay_out([], "tree"), []), (logp(),)).values()
+    [value] = Scorer(model)(lay_out([], "tree"), sites_for(lay_out([], "tree"), []), (logp(),))
     assert value.shape == (0,)
     torch.autograd.backward(0 * value.sum())
     assert all(parameter.grad is not None and not parameter.grad.any() for parameter in model.parameters())
@@ -64,7 +64,7 @@ def test_without_sites_gradients_are_zero_not_missing() -> None:
 
 def gradients(model: nn.Module, kind: Kind) -> dict[str, torch.Tensor]:
     layout, sites = laid_out(kind)
-    values = Scorer(model, kind)(layout, sites, (logp(),))[logp()]
+    values = Scorer(model, kind)(layout, sites, (logp(),))[0]
     model.zero_grad()
     torch.autograd.backward(torch.cat([values[torch.from_numpy(rows)] for rows in sites.rows]).sum())
     return {name: parameter.grad.clone() for name, parameter in model.named_parameters() if parameter.grad is not None}
@@ -118,7 +118,7 @@ def test_a_score_is_what_the_classifier_says_of_its_last_token() -> None:
     sequences = forked()
     expected = [model(torch.from_numpy(sequence.ids)[None]).logits.item() for sequence in sequences]
     layout, sites = laid_out("tree", sequences)
-    values = Scorer(model)(layout, sites, (score(),))[score()]
+    values = Scorer(model)(layout, sites, (score(),))[0]
     assert [values[rows[-1]].item() for rows in sites.rows] == pytest.approx(expected, rel=1e-5)
 
 
