@@ -94,7 +94,7 @@ class Registry:
         yield from (_clash(kind, name, given) for (kind, name), given in self._providers.items() if len(given) > 1)
 
     def _failures(self) -> str:
-        failed = [f"{plugin.name} ({plugin.error})" for plugin in self.plugins if plugin.error]
+        failed = dict.fromkeys(f"{plugin.name} ({plugin.error})" for plugin in self.plugins if plugin.error)
         left_out = f" Disabled: {', '.join(self.disabled)}." if self.disabled else ""
         return left_out + (f" Installed but failed to load: {', '.join(failed)}." if failed else "")
 
