@@ -136,7 +136,7 @@ def _probe(model: nn.Module, layout: Layout) -> tuple[Tensor, Tensor]:
     hook = base_of(model).get_input_embeddings().register_forward_hook(keep)
     try:
         with torch.enable_grad():
-            value = scorer(layout.to(scorer.device), sites.to(scorer.device), (signal,))[signal]
+            value = scorer(layout.to(scorer.device), sites.to(scorer.device), (signal,))[0]
             values = torch.cat([value[torch.from_numpy(rows).to(value.device)] for rows in sites.rows])
             weights = torch.linspace(0.5, 1.5, len(values), dtype=values.dtype, device=values.device)
             [gradient] = torch.autograd.grad(values @ weights, kept[:1])
@@ -163,7 +163,7 @@ def _check_logits(model: nn.Module) -> None:
     scorer = Scorer(model, "padded")
     layout, sites = layout.to(scorer.device), sites_for(layout, [sequence.masks["all"]]).to(scorer.device)
     with torch.no_grad():
-        ours = scorer(layout, sites, (logp(),))[logp()].double()
+        ours = scorer(layout, sites, (logp(),))[0].double()
         logits: Tensor = model(input_ids=layout.input_ids, attention_mask=layout.attention_mask, **scorer.no_cache).logits[0]
         theirs = logits[sites.predict].double().log_softmax(-1).gather(-1, sites.targets[:, None])[:, 0]
     if not torch.allclose(ours, theirs, rtol=0.05, atol=0.05):

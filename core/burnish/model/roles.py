@@ -93,8 +93,8 @@ class Roles:
         layout, sites = layout.to(device), sites.to(device)
         with ExitStack() as stack:
             module = self.policy if role == "policy" else stack.enter_context(self._frozen(role))
-            values: dict[Signal, Tensor] = module(layout, sites, signals)
-        return values
+            values: tuple[Tensor, ...] = module(layout, sites, signals)
+        return dict(zip(signals, values, strict=True))
 
     def score_frozen(
         self, role: Role, sequences: List[Sequence], masks: List[Mask], signals: tuple[Signal, ...], budget: int

@@ -53,10 +53,11 @@ class Scorer(nn.Module):
         accepted = inspect.signature(base.forward).parameters
         self.no_cache = {"use_cache": False} if "use_cache" in accepted else {}
 
-    def forward(self, layout: Layout, sites: Sites, signals: tuple[Signal, ...]) -> dict[Signal, Tensor]:
-        """Every signal at every site: [M] each, float32 (float64 for float64 models).
+    def forward(self, layout: Layout, sites: Sites, signals: tuple[Signal, ...]) -> tuple[Tensor, ...]:
+        """Every signal at every site, in the order of `signals`: [M] each, float32 (float64 for float64 models).
 
-        `layout` and `sites` are on the model's device. A signal's role is not looked at: the caller chose the model.
+        `layout` and `sites` are on the model's device. A signal's role is not looked at: the caller chose the model. A plain
+        tuple, because wrappers look into what a forward returns (ZeRO-3 takes the keys of a dict for names).
         """
         hidden = self._hidden(layout).flatten(0, 1)  # [B * N, H]
         values: dict[Signal, Tensor] = {}
@@ -67,7 +68,7 @@ class Scorer(nn.Module):
             elif wanted:  # read one row all the same: every parameter then has a gradient, 0, as on the other ranks
                 row = self._read(hidden[:1], layout.input_ids.flatten()[:1], wanted)
                 values.update(zip(wanted, (value[:0] for value in row), strict=True))
-        return values
+        return tuple(values[signal] for signal in signals)
 
     def _read(self, hidden: Tensor, targets: Tensor, signals: tuple[Signal, ...]) -> list[Tensor]:
         head = head_of(self.model)
