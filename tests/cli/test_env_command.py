@@ -6,13 +6,14 @@ import torch
 from typer.testing import CliRunner
 
 from burnish import __version__
+from burnish.cli.env import WIDTH
 from burnish.cli.main import app
 
 
 def test_env_says_what_is_there() -> None:
     result = CliRunner(env={"BURNISH_CACHE": "/some/where"}).invoke(app, ["env"])
     assert result.exit_code == 0, result.output
-    facts = {line[:14].strip(): line[16:] for line in result.stdout.splitlines()}
+    facts = {line[:WIDTH].strip(): line[WIDTH + 2 :] for line in result.stdout.splitlines()}
     assert facts["burnish"] == __version__
     assert facts["torch"] == torch.__version__
     assert {"bitsandbytes", "vllm", "deepspeed", "devices", "memory", "plugins"} <= set(facts)

@@ -157,7 +157,7 @@ def test_a_class_that_is_no_loss(desk: Desk, install: Install, change: tuple[str
         ("return Terms(sequence=-batch.logp.sum().mean())", "returned an already reduced value; return one term per sequence"),
         ("return Terms(sequence=-batch.logp.sum()[1:])", "returned terms of shape [3]; one per sequence is [4]"),
         ("return Terms(pair=-batch.logp.sum())", "returned terms per pair; here it returns them per token or sequence"),
-        ("return Terms(token=-batch.log_ratio)", "of which its signals() declares none: add logp(role=\"reference\")"),
+        ("return Terms(token=-batch.log_ratio)", 'of which its signals() declares none: add logp(role="reference")'),
         ("return Terms(token=-batch.logp, metrics={'n': 1.0})", "the metric 'n' is 1.0; write Metric(values)"),
         (
             "return Terms(token=-batch.logp, metrics={'n': Metric(torch.tensor(1.0))})",

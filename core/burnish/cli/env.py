@@ -18,13 +18,14 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 LIBRARIES = ("torch", "transformers", "accelerate", "peft", "datasets", "pydantic", "pluggy", "typer")
 OPTIONAL = ("bitsandbytes", "deepspeed", "vllm", "flash_attn", "liger_kernel", "tensorboard", "wandb", "trackio", "mlflow")
 VARIABLES = ("BURNISH_CACHE", "BURNISH_DISABLE_PLUGINS", "HF_HOME", "HF_HUB_OFFLINE", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")
+WIDTH = max(map(len, VARIABLES))
 
 
 @app.command()
 def env() -> None:
     """Say what this machine and installation have."""
     for name, value in _facts():
-        typer.echo(f"{name:<14}  {value}")
+        typer.echo(f"{name:<{WIDTH}}  {value}")
 
 
 def _facts() -> Iterator[tuple[str, str]]:

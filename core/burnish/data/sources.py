@@ -79,8 +79,7 @@ def _from_path(wanted: str, section: SourceSection) -> RowSource | None:
         files = sorted(Path(pattern.anchor).glob(str(pattern.relative_to(pattern.anchor)))) if pattern else []
     if not files:
         if path.exists() or path.is_absolute() or wanted.startswith((".", "~")) or suffix_of(path) in READERS:
-            near = nearest(path.name, (item.name for item in path.parent.iterdir())) if path.parent.is_dir() else None
-            raise DataError(f"there is no data at {path.absolute()}." + (f" Did you mean '{near}'?" if near else ""))
+            raise DataError(f"there is no data at {path.absolute()}.{_beside(path)}")
         return None
     delimiter = section.delimiter
     numeric = {section.columns.get(name, name) for name in NUMERIC}
@@ -95,6 +94,12 @@ def _from_path(wanted: str, section: SourceSection) -> RowSource | None:
 
     sizes = ", ".join(f"{file.name} ({file.stat().st_size} bytes)" for file in files)
     return RowSource(wanted, read, lambda: f"{files_hash(files)}|{delimiter}", sizes)
+
+
+def _beside(path: Path) -> str:
+    """A question about the file of the nearest name in the same folder."""
+    near = nearest(path.name, (item.name for item in path.parent.iterdir())) if path.parent.is_dir() else None
+    return f" Did you mean '{near}'?" if near else ""
 
 
 def _with_numbers(row: Row, names: Iterable[str]) -> Row:
@@ -161,7 +166,8 @@ def _from_hub(wanted: str, section: SourceSection, registry: Registry) -> RowSou
     except Exception as error:
         known = did_you_mean(wanted, [record.name for record in registry.records(SourceRecord)])
         raise DataError(
-            f"there is no data at '{wanted}'. Tried: files of that name under {Path.cwd()}; a plugin's source ({known[:-1]}); "
+            f"there is no data at '{wanted}'.{_beside(Path(wanted))} "
+            f"Tried: files of that name under {Path.cwd()}; a plugin's source ({known[:-1]}); "
             f"split '{section.split}' of the data set '{wanted}' on the Hugging Face hub or in its cache "
             f"({type(error).__name__}: {error})"
         ) from error

@@ -218,8 +218,9 @@ def _not_loaded(what: str, name: str, registry: Registry, error: Exception) -> M
         reason = str(error).strip().partition("\n")[0]
         return ModelError(f"the folder '{name}' holds no {what} that can be loaded. It holds {held}. The error was: {reason}")
     known = [record.name for record in registry.records(ModelRecord)]
+    said = str(error).strip().partition("\n")[0].rstrip(".")
     sought = "" if what == "model" else f", for its {what}"
     return ModelError(
         f"no model named '{name}'. Tried{sought}: a folder of that name (there is none), the models of installed plugins "
-        f"({did_you_mean(name, known)[:-1]}), the Hugging Face hub ({str(error).strip().splitlines()[0]}{why_not()})"
+        f"({did_you_mean(name, known)[:-1]}), the Hugging Face hub ({said}{why_not()})"
     )
