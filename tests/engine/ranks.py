@@ -29,6 +29,7 @@ class Inspector:
 
     def run_started(self, run: Run) -> None:
         policy = run.runner.roles.policy
+        assert run.accelerator.is_fsdp2
         units = [name for name, module in policy.named_modules() if isinstance(module, FSDPModule)]
         assert [name.rpartition(".")[2] for name in units] == ["", "0", "1"], units
         for name, parameter in policy.named_parameters():

@@ -16,6 +16,7 @@ PAIRS = [{"prompt": "a: ", "chosen": "bc", "rejected": "d"}, {"prompt": "b: ", "
 ANSWERS = [{"prompt": "a: ", "completion": "bc"}]
 TOKENIZER = tiny_tokenizer(chat=False)
 DPO = [{"dpo": {}}]
+RATIO = [f"{Path(__file__).with_name('example_ratio.py')}:Ratio"]
 
 
 def test_the_model_stays_as_it_was() -> None:
@@ -37,9 +38,8 @@ def test_the_model_stays_as_it_was() -> None:
 def test_a_path_is_a_model(tmp_path: Path) -> None:
     model = tiny_model("qwen3")
     model.save_pretrained(tmp_path)
-    live, loaded = (
-        evaluate(DPO, PAIRS, one, TOKENIZER, reference=tiny_model("qwen3", seed=1)) for one in (model, str(tmp_path))
-    )
+    reference = tiny_model("qwen3", seed=1)
+    live, loaded = (evaluate(DPO, PAIRS, one, TOKENIZER, reference=reference) for one in (model, str(tmp_path)))
     assert live.loss == loaded.loss
     with pytest.raises(BurnishError, match="no such folder"):
         evaluate(DPO, PAIRS, str(tmp_path / "missing"), TOKENIZER)
@@ -82,24 +82,20 @@ def test_what_cannot_be_a_tree_is_padded_and_says_so() -> None:
 
 def test_a_role_that_data_would_have_recorded() -> None:
     """`old` is another model here; without it, the policy of this very step."""
-    old = tiny_model("llama", seed=2)
-    ratio = [{f"{Path(__file__).with_name('example_ratio.py')}:Ratio": {}}]
-    itself = evaluate(ratio, ANSWERS, tiny_model("llama"), TOKENIZER)
+    model, old = tiny_model("llama"), tiny_model("llama", seed=2)
+    itself = evaluate(RATIO, ANSWERS, model, TOKENIZER)
     assert itself.loss == pytest.approx(1.0)
     assert any(gradient.abs().sum() > 0 for gradient in itself.grads.values())
-    sums = [
-        -evaluate([{"sft": {"reduction": "sequence_mean"}}], ANSWERS, model, TOKENIZER).loss
-        for model in (tiny_model("llama"), old)
-    ]
-    other = evaluate(ratio, ANSWERS, tiny_model("llama"), TOKENIZER, roles={"old": old})
-    assert other.loss == pytest.approx(math.exp(sums[0] - sums[1]), rel=1e-4)
+    total = [{"sft": {"reduction": "sequence_mean"}}]
+    now, then = (-evaluate(total, ANSWERS, one, TOKENIZER).loss for one in (model, old))
+    other = evaluate(RATIO, ANSWERS, model, TOKENIZER, roles={"old": old})
+    assert other.loss == pytest.approx(math.exp(now - then), rel=1e-4)
     with pytest.raises(BurnishError, match="Did you mean 'teacher'"):
-        evaluate(ratio, ANSWERS, tiny_model("llama"), TOKENIZER, roles={"teachr": old})
+        evaluate(RATIO, ANSWERS, model, TOKENIZER, roles={"teachr": old})
 
 
 def test_trajectories_bring_their_own_numbers() -> None:
-    ratio = [{f"{Path(__file__).with_name('example_ratio.py')}:Ratio": {}}]
     model, ids = tiny_model("llama"), [5, 6, 7, 8]
     logps = model(torch.tensor([ids])).logits[0].log_softmax(-1)[[1, 2], [7, 8]]
     row = {"prompt_ids": ids[:2], "completion_ids": ids[2:], "old_logps": [-1.0, -2.0], "advantages": 1.0}
-    assert evaluate(ratio, [row], model, TOKENIZER).loss == pytest.approx(math.exp(logps.sum().item() + 3), rel=1e-4)
+    assert evaluate(RATIO, [row], model, TOKENIZER).loss == pytest.approx(math.exp(logps.sum().item() + 3), rel=1e-4)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,12 +12,13 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin, broadcast_object_list
+from torch import nn
 
 from burnish.engine.tracking import check_trackers
-from burnish.errors import BurnishError
+from burnish.errors import BurnishError, ConfigError
 
 if TYPE_CHECKING:
-    from burnish.config.sections import TrainSection
+    from burnish.config.sections import CheckpointSection, TrainSection
 
 T = TypeVar("T")
 
@@ -36,14 +38,34 @@ def make_accelerator(section: TrainSection, trackers: Sequence[str], output: Pat
     )
     if on_cpu and os.environ.get("ACCELERATE_USE_FSDP") == "true" and accelerator.num_processes > 1:
         # Accelerate turns FSDP on for GPUs only; gloo can do it as well.
-        accelerator.state.distributed_type = DistributedType.FSDP
+        accelerator.state.distributed_type = PartialState._shared_state["distributed_type"] = DistributedType.FSDP
         accelerator.state.fsdp_plugin = FullyShardedDataParallelPlugin()
         if mixed_precision != "no":
             accelerator.state.fsdp_plugin.set_mixed_precision(mixed_precision)
+    if accelerator.distributed_type == DistributedType.DEEPSPEED:
+        from transformers.integrations import unset_hf_deepspeed_config
+
+        unset_hf_deepspeed_config()  # models are loaded whole, checked, then partitioned
+        # Sizes of micro-batches are the planner's business; clipping happens inside DeepSpeed's backward.
+        accelerator.state.deepspeed_plugin.deepspeed_config |= {
+            "train_micro_batch_size_per_gpu": 1,
+            "gradient_clipping": section.clip or 0.0,
+        }
     if on_cpu and mixed_precision == "fp16":
         # Accelerate leaves fp16 off on CPUs without a word; autocast and loss scaling work there too.
         accelerator.scaler, accelerator.native_amp = torch.amp.GradScaler("cpu"), True
     return accelerator
+
+
+@contextmanager
+def accumulating(accelerator: Accelerator, policy: nn.Module) -> Iterator[None]:
+    """Within it, backward passes only add to gradients: nothing is exchanged, and DeepSpeed makes no update."""
+    accelerator.gradient_state._set_sync_gradients(False)
+    try:
+        with accelerator.no_sync(policy):
+            yield
+    finally:
+        accelerator.gradient_state._set_sync_gradients(True)
 
 
 def on_first(accelerator: Accelerator, action: Callable[[], T]) -> T:
@@ -60,6 +82,14 @@ def on_first(accelerator: Accelerator, action: Callable[[], T]) -> T:
     if failure is not None:
         raise failure if accelerator.is_main_process else SystemExit(2)
     return result  # type: ignore[no-any-return]
+
+
+def check_saving(section: CheckpointSection, accelerator: Accelerator) -> None:
+    """Refuse checkpoints under DeepSpeed, which would pickle them."""
+    if accelerator.distributed_type == DistributedType.DEEPSPEED and (section.every or section.best):
+        raise ConfigError(
+            "checkpoint: DeepSpeed would pickle its state, so `every` must be null and `best` false; or use FSDP2"
+        )
 
 
 def launch_warning() -> str | None:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from accelerate.utils import DistributedType, gather_object
 from torch.distributed.tensor import DTensor
+from torch.nn.utils import clip_grad_norm_
 
 from burnish.data.units import Unit
 from burnish.engine.checkpoint import load_weights, save_checkpoint
@@ -96,7 +97,12 @@ def update(run: Run, units: Sequence[Unit]) -> dict[str, float]:
 
 def clip(run: Run) -> float:
     """Scale the gradient down to the norm `train.clip`; returns the norm it had."""
-    norm = run.accelerator.clip_grad_norm_(run.trained.parameters.values(), run.config.train.clip or math.inf)
+    parameters, largest = list(run.trained.parameters.values()), run.config.train.clip or math.inf
+    if run.accelerator.distributed_type == DistributedType.DEEPSPEED:
+        return float(run.accelerator.clip_grad_norm_(parameters, largest))  # it has clipped, and tells the norm
+    run.accelerator.unscale_gradients()
+    # Not Accelerate's own, which under FSDP2 compares these parameters with those of every model that it has seen.
+    norm = clip_grad_norm_(parameters, largest)
     return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
 
 
@@ -181,6 +187,8 @@ def save(run: Run) -> None:
     state, scaler = run.state, run.accelerator.scaler
     if state.saved_at == state.step:
         return
+    if run.accelerator.distributed_type == DistributedType.DEEPSPEED:
+        raise RunError(f"step {state.step} is not saved: DeepSpeed would pickle its state; FSDP2 shards as well, and is saved")
     state.saved_at = state.step
     trainer = {**state.to_tree(), "skipped": run.guard.skipped, "scaler": scaler and scaler.state_dict()}
     save_checkpoint(run.checkpoints.path(state.step), run.trained, trainer, run.origin, run.accelerator)

@@ -21,7 +21,7 @@ from burnish.config.roles import check_roles
 from burnish.data.dataset import Cursor, TrainData, build_dataset
 from burnish.engine.budget import choose_budget
 from burnish.engine.checkpoint import Trained
-from burnish.engine.distributed import launch_warning, on_first
+from burnish.engine.distributed import check_saving, launch_warning, on_first
 from burnish.engine.guard import Guard
 from burnish.engine.models import check_models, load_models
 from burnish.engine.observers import Observers
@@ -72,6 +72,7 @@ def set_up(
     observers = Observers(registry, live.observers)
     progress = Progress(shown=accelerator.is_main_process)
     progress.say(launch_warning())
+    check_saving(config.checkpoint, accelerator)
     _refuse_other_plugins(registry)
     tokenizer = load_tokenizer(config.model, registry) if live.tokenizer is None else live.tokenizer
     if live.model is None:

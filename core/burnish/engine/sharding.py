@@ -15,11 +15,21 @@ def whole(values: Mapping[str, Any], keep: bool) -> dict[str, Any]:
     """`values` with every tensor gathered, on the CPU and detached, one at a time; nothing is kept unless `keep`."""
     kept = {}
     for name, value in values.items():
-        if isinstance(value, DTensor):
-            value = value.full_tensor()
+        gathered = _whole(value) if isinstance(value, Tensor) else value
         if keep:
-            kept[name] = value.detach().cpu() if isinstance(value, Tensor) else value
+            kept[name] = gathered.cpu() if isinstance(gathered, Tensor) else gathered
     return kept
+
+
+def _whole(tensor: Tensor) -> Tensor:
+    if isinstance(tensor, DTensor):
+        return tensor.full_tensor().detach()
+    if hasattr(tensor, "ds_id"):  # partitioned by ZeRO-3
+        import deepspeed
+
+        with deepspeed.zero.GatheredParameters([tensor]):
+            return tensor.detach().clone()
+    return tensor.detach()
 
 
 def placed_like(value: Tensor, target: Tensor) -> Tensor:

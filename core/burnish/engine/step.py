@@ -20,6 +20,7 @@ from torch import distributed as dist
 from burnish.batch.layout import lay_out
 from burnish.batch.plan import plan
 from burnish.data.units import Mask, Sequence, Unit
+from burnish.engine.distributed import accumulating
 from burnish.errors import ObjectiveError
 from burnish.model.roles import Roles
 from burnish.model.signals import Role
@@ -222,8 +223,7 @@ class StepRunner:
         """Gradients are averaged over ranks in the last backward only."""
         if self._accelerator is None or not more:
             return nullcontext()
-        context: AbstractContextManager[Any] = self._accelerator.no_sync(self.roles.policy)
-        return context
+        return accumulating(self._accelerator, self.roles.policy)
 
     def _backward(self, loss: Tensor) -> None:
         if self._accelerator is None:
