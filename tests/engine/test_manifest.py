@@ -80,3 +80,31 @@ def test_write_text_replaces_whole(tmp_path: Path) -> None:
     write_text(tmp_path / "file", "two")
     assert (tmp_path / "file").read_text() == "two"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_what_is_there_is_replaced_whole_or_kept(tmp_path: Path) -> None:
+    def replace(folder: Path) -> None:
+        (folder / "other").write_text("new")
+
+    def fail(folder: Path) -> None:
+        replace(folder)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    write_folder(tmp_path / "made", fill)
+    with pytest.raises(RunError, match="No space left"):
+        write_folder(tmp_path / "made", fail)
+    verify_folder(tmp_path / "made")
+    write_folder(tmp_path / "made", replace)
+    assert sorted(path.name for path in (tmp_path / "made").iterdir()) == [MANIFEST, "other"]
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]
+
+
+def test_text_that_cannot_be_written_leaves_the_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run_out(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    write_text(tmp_path / "file", "one")
+    monkeypatch.setattr(os, "fsync", run_out)
+    with pytest.raises(RunError, match=r"could not write .*file: .*No space left on device.*before is untouched"):
+        write_text(tmp_path / "file", "two")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["one"]

@@ -48,3 +48,21 @@ def test_unknown_request_is_refused() -> None:
 def test_an_object_that_watches_nothing_is_refused() -> None:
     with pytest.raises(PluginError, match="none of the methods run_started"):
         Observers(registry(), [object()])
+
+
+class Raises:
+    @hookimpl
+    def burnish_run_started(self, run: Any) -> None:
+        raise KeyError("plugin")
+
+    def run_finished(self, run: Any) -> None:
+        raise KeyError("live")
+
+
+@pytest.mark.parametrize(("event", "who"), [("run_started", "plugin"), ("run_finished", "live")])
+def test_one_that_raises_is_named_with_its_line(event: str, who: str) -> None:
+    manager = new_manager()
+    manager.register(Raises())
+    said = rf"an observer of {event} failed: KeyError: '{who}' \(.*test_observers.py:\d+\)"
+    with pytest.raises(PluginError, match=said):
+        Observers(Registry([], manager.hook), [Raises()]).tell(event, run=None)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from burnish.engine.tracking import MetricsFile, check_trackers
-from burnish.errors import ConfigError
+from burnish.errors import ConfigError, RunError
 
 
 def test_lines_are_strict_json(tmp_path: Path) -> None:
@@ -33,3 +33,8 @@ def test_trackers() -> None:
         check_trackers(["tensorbord"])
     with pytest.raises(ConfigError, match="pip install aim"):
         check_trackers(["aim"])
+
+
+def test_a_line_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"could not write .*gone/metrics\.jsonl: \[Errno 2\]"):
+        MetricsFile(tmp_path / "gone" / "metrics.jsonl").append({"step": 1})
