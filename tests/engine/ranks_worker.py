@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate.state import GradientState
 from torch import distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -45,6 +46,9 @@ def units() -> list[Unit]:
 
 class Plain:
     """What of an Accelerator a StepRunner uses."""
+
+    def __init__(self) -> None:
+        self.gradient_state = GradientState()
 
     def no_sync(self, module: Any) -> AbstractContextManager[None]:
         context: AbstractContextManager[None] = module.no_sync() if dist.is_initialized() else nullcontext()
