@@ -17,6 +17,7 @@ from burnish.config.defaults import with_plugin_options
 from burnish.engine.distributed import make_accelerator, on_first
 from burnish.engine.export import export_model
 from burnish.engine.loop import train_loop
+from burnish.engine.progress import quiet_libraries
 from burnish.engine.rescue import rescued
 from burnish.engine.resume import Resume, check_data, find_checkpoint, restore, settled
 from burnish.engine.rundir import RunDirectory
@@ -74,7 +75,7 @@ def train(
         asked = settled(asked, load_config(directory.config, registry=registry))
     asked = with_plugin_options(asked, registry)
     accelerator = make_accelerator(asked.train, asked.track, directory.path)
-    with _owned(directory, accelerator, resume):
+    with quiet_libraries(), _owned(directory, accelerator, resume):
         return _train(asked, registry, live, directory, accelerator, Resume(step, allow_changes))
 
 

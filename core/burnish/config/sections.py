@@ -224,8 +224,6 @@ class EvaluateSection(Section):
     """Steps between two evaluations."""
     at_start: bool = False
     at_end: bool = True
-    batch_size: Positive | None = None
-    """Units at once; null for that of training."""
     limit: Positive | None = None
     """Held-out rows to use at most, of each source."""
     rewards: Annotated[NamedOptions[RewardSection], Names(RewardRecord)] = ()

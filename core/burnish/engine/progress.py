@@ -5,14 +5,17 @@ In: the numbers of a step, and sentences. Out: text on standard error's console.
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
+from transformers.utils import logging
 
 FIRST_LINES = 5
 EVERY_S = 10.0
@@ -79,6 +82,19 @@ class Progress:
         a_step_s = (time.monotonic() - self._began) / max(step - self._began_at, 1)
         seconds = round(a_step_s * (self._num_steps - step))
         return f"{seconds // 3600}:{seconds % 3600 // 60:02}:{seconds % 60:02}"
+
+
+@contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Within it, no library draws progress bars, which are noise in a file; on a terminal they stay (a download takes long)."""
+    if sys.stderr.isatty() or not logging.is_progress_bar_enabled():
+        yield
+        return
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.enable_progress_bar()
 
 
 def is_headline(name: str) -> bool:
