@@ -26,9 +26,9 @@ def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
     A crash or a full disk at any moment leaves what was there, or nothing, never half.
     """
     partial = folder.with_name(folder.name + PARTIAL)
-    remove_folder(partial)
-    partial.mkdir(parents=True)
     try:
+        remove_folder(partial)
+        partial.mkdir(parents=True)
         fill(partial)
         written = sorted(path for path in partial.rglob("*") if path.is_file())
         files = {path.relative_to(partial).as_posix(): _describe(path) for path in written}
