@@ -18,11 +18,11 @@ def batch() -> Pairs:
 
 
 def test_a_pair_by_hand() -> None:
-    # alpha 1: r = 1 - 1 / p is -1 and -3; h = .5 * 2 - .5 = .5 and L = log(1 + e^-.5) = .4740770.
-    terms = AlphaPO(beta=0.5, gamma=0.5, alpha=1.0)(batch())
+    # alpha 2: r = (1 - 1 / p^2) / 2 is -1.5 and -7.5; h = .25 * 6 - 1 = .5 and L = log(1 + e^-.5) = .4740770.
+    terms = AlphaPO(beta=0.25, gamma=1.0, alpha=2.0)(batch())
     assert terms.pair.tolist() == pytest.approx([0.4740770], abs=1e-7)
-    assert terms.metrics["rewards/chosen"].values.tolist() == pytest.approx([-0.5])
-    assert terms.metrics["rewards/rejected"].values.tolist() == pytest.approx([-1.5])
+    assert terms.metrics["rewards/chosen"].values.tolist() == pytest.approx([-0.375])
+    assert terms.metrics["rewards/rejected"].values.tolist() == pytest.approx([-1.875])
 
 
 def test_a_negative_alpha_by_hand() -> None:

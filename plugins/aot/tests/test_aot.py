@@ -13,12 +13,12 @@ from burnish.objective import Pairs
 from burnish.testing import pairs
 
 Numbers = list[list[float]]
-POLICY: tuple[Numbers, Numbers] = ([[-1.0], [-4.0]], [[-5.0], [-5.0]])
+POLICY: tuple[Numbers, Numbers] = ([[-1.0], [-4.0]], [[-5.0], [-4.0]])
 REFERENCE: tuple[Numbers, Numbers] = ([[-3.0], [-1.0]], [[-4.0], [-7.0]])
 
 
 def batch(order: tuple[int, int] = (0, 1)) -> Pairs:
-    """Two pairs: gaps g = 4 and 1 of the policy, f = 1 and 6 of the reference; rewards r_w = 2 and -3, r_l = -1 and 2."""
+    """Two pairs: gaps g = 4 and 0 of the policy, f = 1 and 6 of the reference; rewards r_w = 2 and -3, r_l = -1 and 3."""
     policy, reference = ([[side[row] for row in order] for side in sides] for sides in (POLICY, REFERENCE))
     return pairs(policy[0], policy[1], reference=(reference[0], reference[1]))
 
@@ -28,13 +28,13 @@ def logistic(h: float) -> float:
 
 
 def test_two_pairs_by_hand() -> None:
-    # Sorted, g is 1, 4 and f is 1, 6: h = .5 * (4 - 6) = -1 at the pair whose gap is 4, and 0 at the other one.
-    assert AOT(beta=0.5)(batch()).pair.tolist() == pytest.approx([logistic(-1), logistic(0)])
+    # Sorted, g is 0, 4 and f is 1, 6: h = .5 * (4 - 6) = -1 at the pair whose gap is 4, and .5 * (0 - 1) at the other one.
+    assert AOT(beta=0.5)(batch()).pair.tolist() == pytest.approx([logistic(-1), logistic(-0.5)])
 
 
 def test_two_pairs_unpaired_by_hand() -> None:
-    # Sorted, r_w is -3, 2 and r_l is -1, 2: h = .5 * (2 - 2) = 0 where r_w = 2, and .5 * (-3 + 1) = -1 at the other one.
-    assert AOTUnpaired(beta=0.5)(batch()).pair.tolist() == pytest.approx([logistic(0), logistic(-1)])
+    # Sorted, r_w is -3, 2 and r_l is -1, 3: h = .5 * (2 - 3) where r_w = 2, and .5 * (-3 + 1) = -1 at the other one.
+    assert AOTUnpaired(beta=0.5)(batch()).pair.tolist() == pytest.approx([logistic(-0.5), logistic(-1)])
 
 
 def test_label_smoothing_by_hand() -> None:
@@ -46,7 +46,7 @@ def test_label_smoothing_by_hand() -> None:
 def test_logged_rewards_are_scaled_by_beta(loss: Any) -> None:
     metrics = loss(batch()).metrics
     assert metrics["rewards/chosen"].values.tolist() == [0.5, -0.75]
-    assert metrics["rewards/rejected"].values.tolist() == [-0.25, 0.5]
+    assert metrics["rewards/rejected"].values.tolist() == [-0.25, 0.75]
 
 
 def test_length_desensitising_by_hand() -> None:
@@ -61,13 +61,14 @@ def test_terms_follow_their_pairs_into_another_order(loss: Any) -> None:
 
 
 def test_the_gradient_reaches_the_rejected_answer_of_the_same_rank() -> None:
-    # The first pair's r_w = 2 is the largest, and so is the second pair's r_l = 2: that one is pushed down by the first term.
+    # The first pair's r_w = 2 is the largest, and so is the second pair's r_l = 3: that one is pushed down by the first term,
+    # with beta sigmoid(-h) = .5 sigmoid(.5) = .3112297.
     one = batch()
     loss = AOTUnpaired(beta=0.5)(one).pair
     [chosen] = torch.autograd.grad(loss[0], one.chosen.logp.values, retain_graph=True)
     [rejected] = torch.autograd.grad(loss[0], one.rejected.logp.values)
-    assert chosen.tolist() == pytest.approx([-0.25, 0.0])
-    assert rejected.tolist() == pytest.approx([0.0, 0.25])
+    assert chosen.tolist() == pytest.approx([-0.3112297, 0.0])
+    assert rejected.tolist() == pytest.approx([0.0, 0.3112297])
 
 
 def test_the_gradient_raises_the_chosen_and_lowers_the_rejected_answers() -> None:

@@ -39,3 +39,10 @@ def test_each_side_counts_on_its_own() -> None:
 def test_options_out_of_range_are_refused() -> None:
     with pytest.raises(ConfigError, match="beta"):
         Objective.parse([{"bco_pair": {"beta": 0}}], load())
+
+
+def test_logged_rewards_are_scaled_by_beta() -> None:
+    # beta .25, r_w = 2, r_l = -2: .25 * 2 and .25 * -2
+    metrics = BCOPair(beta=0.25)(pairs([[-1.0, -1.0]], [[-4.0]], reference=([[-1.5, -2.5]], [[-2.0]]))).metrics
+    assert metrics["rewards/chosen"].values.tolist() == [0.5]
+    assert metrics["rewards/rejected"].values.tolist() == [-0.5]

@@ -65,7 +65,7 @@ class BetaDPO:
         r_w, r_l = self.reward.pair(batch)
         gap = r_w - r_l
         mean, std, batches = self._moved(gap, state)
-        keep = _drawn(gap, mean, std, max(1, int(self.keep * len(gap))), seed=batches)
+        keep = drawn(gap, mean, std, max(1, int(self.keep * len(gap))), seed=batches)
         followed = gap if self.level == "pair" else gap[keep].mean().expand_as(gap)
         b = (self.beta * (1 + self.alpha * (followed - mean))).clamp(min=LEAST_BETA)
         return {"b": b, "keep": keep}, {"mean": mean, "std": std, "batches": batches + 1}
@@ -86,7 +86,7 @@ class BetaDPO:
         return self.momentum * state["mean"] + rest * mean, self.momentum * state["std"] + rest * std, state["batches"]
 
 
-def _drawn(gap: Tensor, mean: float, std: float, count: int, seed: int) -> Tensor:
+def drawn(gap: Tensor, mean: float, std: float, count: int, seed: int) -> Tensor:
     """`count` of the pairs, drawn without replacement by their Gaussian weights (the largest of log-weight + Gumbel noise)."""
     uniform = torch.rand(len(gap), generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(gap.device)
     scores = -0.5 * ((gap.double() - mean) / max(std, 1e-12)) ** 2 - torch.log(-torch.log(uniform))

@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 import torch
-from burnish_beta_dpo.loss import BetaDPO
+from burnish_beta_dpo.loss import BetaDPO, drawn
 
 from burnish.objective import Pairs
 from burnish.testing import pairs
 
 
 def batch(*gaps: float, statistic: Any = None, **scalars: list[float]) -> Pairs:
-    """Pairs whose reward gaps are these, all from the chosen side."""
-    zeros = [[0.0] for _ in gaps]
-    return pairs([[gap] for gap in gaps], zeros, reference=(zeros, zeros), scalars=scalars, statistic=statistic)
+    """Pairs whose reward gaps are these, with r_l = -2."""
+    zeros, rejected = [[0.0] for _ in gaps], [[-2.0] for _ in gaps]
+    return pairs([[gap - 2] for gap in gaps], rejected, reference=(zeros, zeros), scalars=scalars, statistic=statistic)
 
 
 def statistic(loss: BetaDPO, of: Pairs, state: Any) -> Any:
@@ -35,10 +35,10 @@ def test_the_first_batch_sets_the_mean() -> None:
 
 
 def test_later_batches_move_the_mean_before_they_use_it() -> None:
-    # M = .9 * 2 + .1 * 7 = 2.5, S = .9 * 1 + .1 * 0 = .9; b = .1 * (1 + .2 * (7 - 2.5)) = .19
-    found, state = statistic(BetaDPO(alpha=0.2), batch(7.0), {"mean": 2.0, "std": 1.0, "batches": 1})
-    assert found["b"].tolist() == pytest.approx([0.19])
-    assert state == {"mean": pytest.approx(2.5), "std": pytest.approx(0.9), "batches": 2}
+    # M = .9 * 2 + .1 * 7 = 2.5, S = .9 * 1 + .1 * 3 = 1.2; b = .1 * (1 + .2 * (g - 2.5)) = .13 and .25
+    found, state = statistic(BetaDPO(alpha=0.2), batch(4.0, 10.0), {"mean": 2.0, "std": 1.0, "batches": 1})
+    assert found["b"].tolist() == pytest.approx([0.13, 0.25])
+    assert state == {"mean": pytest.approx(2.5), "std": pytest.approx(1.2), "batches": 2}
     assert json.loads(json.dumps(state)) == state
 
 
@@ -61,6 +61,11 @@ def test_the_draw_keeps_its_share_and_spares_outliers() -> None:
         assert found["keep"].tolist() == [True, True, True, False]
 
 
+def test_the_draw_keeps_one_pair_at_least() -> None:
+    found, _ = statistic(BetaDPO(keep=0.1), batch(0.0, 1.0, 2.0), None)
+    assert found["keep"].sum() == 1
+
+
 def test_the_draw_is_a_function_of_batch_and_state() -> None:
     of = batch(*(float(gap) for gap in range(8)))
     states = [{"mean": 3.5, "std": 9.0, "batches": seed} for seed in (1, 1, 2, 3)]
@@ -69,14 +74,22 @@ def test_the_draw_is_a_function_of_batch_and_state() -> None:
     assert any(drawn[0].tolist() != other.tolist() for other in drawn[2:])
 
 
+def test_the_draw_has_gaussian_weights() -> None:
+    # (g - M) / S is 0, 1, 2, so the weights are 1, e^-.5 and e^-2; 4000 draws of one, standard error below .008.
+    gaps = torch.tensor([0.5, 1.0, 1.5])
+    counts = sum(drawn(gaps, mean=0.5, std=0.5, count=1, seed=seed).double() for seed in range(4000))
+    weights = torch.tensor([1.0, math.exp(-0.5), math.exp(-2.0)], dtype=torch.float64)
+    torch.testing.assert_close(counts / 4000, weights / weights.sum(), atol=0.025, rtol=0)
+
+
 def test_a_pair_by_hand() -> None:
     # h = .5 * 3 = 1.5, and with a margin of 1.5 nothing is left.
     b = {"b": torch.tensor([0.5, 0.5], dtype=torch.float64)}
     terms = BetaDPO()(batch(3.0, 3.0, statistic=b, margin=[0.0, 1.5]))
     assert terms.pair.tolist() == pytest.approx([math.log1p(math.exp(-1.5)), math.log(2)])
     assert terms.metrics["beta"].values.tolist() == [0.5, 0.5]
-    assert terms.metrics["rewards/chosen"].values.tolist() == [1.5, 1.5]
-    assert terms.metrics["rewards/rejected"].values.tolist() == [0.0, 0.0]
+    assert terms.metrics["rewards/chosen"].values.tolist() == [0.5, 0.5]
+    assert terms.metrics["rewards/rejected"].values.tolist() == [-1.0, -1.0]
 
 
 def test_the_gradient_raises_the_chosen_and_lowers_the_rejected_answer() -> None:

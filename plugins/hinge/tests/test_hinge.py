@@ -53,7 +53,8 @@ def test_a_margin_column_is_asked_for_on_top() -> None:
 
 
 def test_logged_rewards_are_scaled_by_beta() -> None:
-    # beta .25: .25 * 2 and .25 * -1
-    metrics = Hinge(beta=0.25)(batch()).metrics
+    # beta .25, r_w = 2, r_l = -2: .25 * 2 and .25 * -2
+    wide = pairs([[-1.0, -1.0]], [[-4.0]], reference=([[-2.0, -2.0]], [[-2.0]]))
+    metrics = Hinge(beta=0.25)(wide).metrics
     assert metrics["rewards/chosen"].values.tolist() == [0.5]
-    assert metrics["rewards/rejected"].values.tolist() == [-0.25]
+    assert metrics["rewards/rejected"].values.tolist() == [-0.5]

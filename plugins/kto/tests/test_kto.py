@@ -31,8 +31,8 @@ def test_two_answers_by_hand() -> None:
 
 @pytest.mark.parametrize(("first", "expected"), [(-1.0, 1.5), (-9.0, 0.0)])
 def test_the_reference_point_is_the_mean_of_mismatched_rewards_but_not_below_zero(first: float, expected: float) -> None:
-    # Rewards of the mismatched answers: -1 + 2 = 1 and -1 + 3 = 2, so 1.5; or -9 + 2 = -7 and 2, so less than 0.
-    derived = {"mismatched": ([[first], [-1.0]], [[-2.0], [-3.0]])}
+    # Rewards of the mismatched answers: -1 + 2 = 1 and (-1 + 2) + (-1 + 2) = 2, so 1.5; or -9 + 2 = -7 and 2, so less than 0.
+    derived = {"mismatched": ([[first], [-1.0, -1.0]], [[-2.0], [-2.0, -2.0]])}
     found, state = KTO().statistic(sequences([[-1.0], [-1.0]], reference=[[-1.0], [-1.0]], derived=derived), None)
     assert found["z"].item() == expected
     assert state is None

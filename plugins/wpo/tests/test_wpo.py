@@ -19,11 +19,11 @@ ROWS = [
 
 
 def test_weights_by_hand() -> None:
-    # p = .5 under sum p^2 = .25, and p = .1 under .2: sqrt(2 * .5) = 1; p = .3 under .6: .5
+    # p = .5 under sum p^2 = .25, and p = .1 under .8: sqrt(2 / 8) = .5; p = .3 under .4: .75
     batch = sequences(
-        [[math.log(0.5), math.log(0.1)], [math.log(0.3)]], signals={sum_p2(): [[0.25, 0.2], [0.6]]}
+        [[math.log(0.5), math.log(0.1)], [math.log(0.3)]], signals={sum_p2(): [[0.25, 0.8], [0.4]]}
     )
-    assert WPO()(batch).sequence.tolist() == pytest.approx([1.0, 0.5])
+    assert WPO()(batch).sequence.tolist() == pytest.approx([0.5, 0.75])
 
 
 def test_even_distributions_weigh_one() -> None:
