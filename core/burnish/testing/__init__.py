@@ -1,4 +1,4 @@
-"""What authors of plugins test with: `evaluate`, tiny models and a tokenizer in memory, batches with given numbers.
+"""What authors of plugins test with: the conformance kit, `evaluate`, tiny models and a tokenizer, batches with given numbers.
 
 In: an objective and rows, or numbers written by hand. Out: values, gradients, and an account of what really ran. A public
 interface; the core itself never imports it.
@@ -11,6 +11,11 @@ from typing import Any
 
 _HOME = {
     "burnish.testing.batches": ("lists", "pairs", "sequences", "triples"),
+    "burnish.testing.conformance.formats": ("check_format",),
+    "burnish.testing.conformance.losses": ("check_loss",),
+    "burnish.testing.conformance.online": ("check_advantage", "check_backend", "check_environment", "check_reward"),
+    "burnish.testing.conformance.report": ("Report", "Result"),
+    "burnish.testing.conformance.weights": ("check_weight",),
     "burnish.testing.evaluation": ("Evaluation", "evaluate"),
     "burnish.testing.tiny": ("FAMILIES", "tiny_model", "tiny_tokenizer"),
 }
