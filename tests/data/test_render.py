@@ -163,6 +163,26 @@ def test_steps_are_scored_at_their_last_token(renderer: Renderer) -> None:
     assert np.flatnonzero(sequence.masks["steps"]).tolist() == [3, 5]
     assert sequence.tokens["label"][[3, 5]].tolist() == [1.0, 0.0]
     assert sequence.masks["completion"].tolist() == [False, True, True, True, True, True]
+    assert np.flatnonzero(sequence.masks["last_step"]).tolist() == [5]
+
+
+def test_a_separator_of_several_tokens_is_scored_at_its_last(renderer: Renderer) -> None:
+    other = Renderer(renderer.tokenizer, RenderSection(step_separator="##"))
+    (sequence,) = unit_of(other, kinds.Stepwise("p", ("ab", "c"), (0.25, 0.0))).sequences
+    assert renderer.tokenizer.decode(sequence.ids) == "pab##c##"
+    assert np.flatnonzero(sequence.masks["steps"]).tolist() == [4, 7]
+    assert sequence.tokens["label"][4] == 0.25
+
+
+def test_the_end_is_the_last_token_of_what_is_left(renderer: Renderer) -> None:
+    example = kinds.PromptCompletion((ASK,), (FOUR,))
+    (whole,) = unit_of(renderer, example).sequences
+    assert np.flatnonzero(whole.masks["end"]).tolist() == [len(whole) - 1]
+    short = Renderer(renderer.tokenizer, RenderSection(max_length=len(whole) - 2, overlength="truncate"))
+    (cut,) = unit_of(short, example).sequences
+    assert np.flatnonzero(cut.masks["end"]).tolist() == [len(whole) - 3]
+    (alone,) = unit_of(renderer, kinds.Prompt("a")).sequences
+    assert alone.masks["end"].tolist() == [False]  # token 0 is never a target
 
 
 def test_trajectories_keep_their_ids(renderer: Renderer) -> None:

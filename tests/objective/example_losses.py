@@ -40,6 +40,19 @@ class Mismatched:
         return Terms(sequence=torch.sigmoid(z - batch.log_ratio.sum()), metrics={"z": Metric(torch.as_tensor(z).reshape(1))})
 
 
+@dataclass(frozen=True, kw_only=True)
+class AtTheEnd:
+    """The likelihood of the last token alone."""
+
+    targets: ClassVar[str] = "end"
+
+    def signals(self) -> frozenset[Signal]:
+        return frozenset({logp()})
+
+    def __call__(self, batch: Sequences) -> Terms:
+        return Terms(token=-batch.logp)
+
+
 def _joined(prompt: Sequence, completion: Sequence) -> Sequence:
     start, tail = int(prompt.masks["completion"].argmax()), completion.ids[completion.masks["completion"]]
     ids = np.concatenate([prompt.ids[:start], tail])

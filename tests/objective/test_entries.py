@@ -166,3 +166,8 @@ class _Odd:
 
     def __call__(self, batch: Any) -> Any:
         raise NotImplementedError
+
+
+def test_a_loss_says_which_tokens_it_scores_and_the_config_may_say_others(example: Callable[[str], str]) -> None:
+    own, other = parse(example("AtTheEnd"), {example("AtTheEnd"): {"targets": "all"}})
+    assert (own.targets, other.targets) == ("end", "all")

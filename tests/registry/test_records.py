@@ -36,6 +36,7 @@ def test_a_good_record_is_a_value() -> None:
         ("summary", "two\nlines", "summary of one line"),
         ("data", "preferences", "Did you mean 'preference'?"),
         ("reduction", "pairs_mean", "Did you mean 'pair_mean'?"),
+        ("targets", "step", "Did you mean 'steps'?"),
         ("api", 2, "version 2 of the plugin interface; this burnish speaks version 1"),
     ],
 )

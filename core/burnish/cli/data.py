@@ -28,7 +28,7 @@ def show(
     source: Source = None,
     rows: Annotated[int, typer.Option(min=1, help="how many rows of each source")] = 3,
     start: Annotated[int, typer.Option(min=0, help="first row")] = 0,
-    mask: Annotated[str, typer.Option(help="which targets to mark: completion, all, assistant, last, steps")] = "completion",
+    mask: Annotated[str, typer.Option(help="what to mark: completion, all, assistant, last, end, steps, last_step")] = "completion",
 ) -> None:
     """Print rows as token sequences, with the tokens that are trained on marked."""
     from itertools import islice

@@ -148,6 +148,8 @@ class RenderSection(Section):
     """Tokens of a sequence at most."""
     overlength: Literal["drop", "truncate", "error"] = "drop"
     """What becomes of longer ones; dropped ones are counted."""
+    step_separator: Annotated[str, Field(min_length=1)] = "\n"
+    """Follows each step of a stepwise row; a step is judged at the last token of it."""
     cache: bool = True
     """Keep tokenised rows on disk, by content."""
 

@@ -139,12 +139,18 @@ class Unpaired(_Row):
 
 @dataclass(frozen=True)
 class Stepwise(_Row):
-    """A solution in steps, each right (1) or wrong (0)."""
+    """A solution in steps, each right (1) or wrong (0), or right with a probability."""
 
     kind: ClassVar[str] = "stepwise"
     prompt: Said
     steps: tuple[str, ...]
     labels: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.steps or len(self.steps) != len(self.labels):
+            found = f"{len(self.steps)} steps and {len(self.labels)} labels"
+            raise RowError(f"expected steps and one label for each; found {found}")
 
 
 @dataclass(frozen=True)

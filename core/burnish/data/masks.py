@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -20,8 +21,9 @@ LOST_TURN = (
 def mask_names(kind: str) -> tuple[str, ...]:
     """The masks that sequences of a kind of rows have; a chat template that loses turns may leave some out."""
     if kind in ("text", "prompt"):
-        return ("completion", "all")
-    return ("completion", "all", "steps") if kind == "stepwise" else ("completion", "all", "assistant", "last")
+        return ("completion", "all", "end")
+    own = ("steps", "last_step") if kind == "stepwise" else ("assistant", "last")
+    return ("completion", "all", "end", *own)
 
 
 def completion_masks(ids: Ids, split: int, turns: list[Span | None], completion: Said) -> dict[str, Mask]:
@@ -54,6 +56,11 @@ def marked(ids: Ids, spans: Sequence[Span | None]) -> Mask:
 def from_place(ids: Ids, start: int) -> Mask:
     """A mask of everything from `start` on."""
     return np.arange(len(ids)) >= start
+
+
+def with_end(sequence: TokenSequence) -> TokenSequence:
+    """The sequence with the mask `end`: its last token, where a classifier reads what it thinks of the whole."""
+    return replace(sequence, masks={**sequence.masks, "end": from_place(sequence.ids, max(len(sequence) - 1, 1))})
 
 
 def cut(sequence: TokenSequence, limit: int) -> TokenSequence:

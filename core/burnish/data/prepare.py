@@ -162,7 +162,8 @@ def _placed(rendered: Rendered, place: Place) -> Rendered:
 def _cached(reader: Reader, renderer: Renderer) -> tuple[pa.Table, SourceReport]:
     """All units and the report, from the cache where they are in it."""
     folder, section = cache.cache_folder(), renderer.section
-    key = cache.cache_key(*reader.identity, cache.tokenizer_hash(renderer.tokenizer), section.max_length, section.overlength)
+    how = (section.max_length, section.overlength, section.step_separator)
+    key = cache.cache_key(*reader.identity, cache.tokenizer_hash(renderer.tokenizer), *how)
     found = cache.load(folder, key)
     if found is not None:
         return found[0], SourceReport.from_json({**found[1], "name": reader.name})

@@ -17,7 +17,7 @@ from burnish.data import examples as kinds
 from burnish.data.chat import ChatRenderer, ChatText, Span
 from burnish.data.encode import Ask, Encoded, Encoder
 from burnish.data.examples import Example, RowError, Said, Side, prompt_of
-from burnish.data.masks import LOST_TURN, completion_masks, cut, from_place, marked
+from burnish.data.masks import LOST_TURN, completion_masks, cut, from_place, marked, with_end
 from burnish.data.prefix import common_prefix
 from burnish.data.units import Ids, Unit
 from burnish.data.units import Sequence as TokenSequence
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Asking: TypeAlias = Generator[list[Ask], list[Encoded], T]
-STEP_END = "\n"
 
 
 @dataclass(frozen=True)
@@ -53,8 +52,9 @@ class Renderer:
     """Renders examples for one tokenizer.
 
     Masks: `all` every token but the first; `completion` what follows the prompt, the assistant's turns of a chat; `assistant`
-    and `last` all and the last of the assistant's turns; `steps` the last token of each step. Text has no turns and a prompt
-    has no targets. A unit has `weight` and `margin`, a sequence `label` or `rating`, where the row has them.
+    and `last` all and the last of the assistant's turns; `steps` and `last_step` the last token of each and of the last step;
+    `end` the last token of all. Text has no turns and a prompt has no targets. A unit has `weight` and `margin`, a sequence
+    `label` or `rating`, where the row has them.
     """
 
     def __init__(self, tokenizer: Any, section: RenderSection) -> None:
@@ -92,6 +92,7 @@ class Renderer:
                 return Rendered(Dropped("over_length", f"{longest} tokens, render.max_length is {limit}"), tuple(notes))
             sequences = [cut(sequence, limit) for sequence in sequences]
             notes.append("truncated")
+        sequences = [with_end(sequence) for sequence in sequences]
         empty = [sequence.role for sequence in sequences if not _has_targets(sequence)]
         if empty and not isinstance(example, kinds.Prompt):
             return Rendered(Dropped("no_targets", _without_targets(example, empty, "truncated" in notes)), tuple(notes))
@@ -194,7 +195,7 @@ class Renderer:
         said = isinstance(example.prompt, str)
         prompt, end, *steps = yield [
             self._prompt_ask(example.prompt, example.side),
-            Ask(STEP_END, special=False),
+            Ask(self.section.step_separator, special=False),
             *(Ask(step, special=False) for step in example.steps),
         ]
         head = self._without_eos(prompt.ids) if said else prompt.ids
@@ -203,7 +204,9 @@ class Renderer:
         marks, labels = np.zeros(len(ids), dtype=np.bool_), np.zeros(len(ids), dtype=np.float32)
         marks[stops] = True
         labels[stops] = example.labels
-        masks = {"completion": from_place(ids, max(len(head), 1)), "all": from_place(ids, 1), "steps": marks}
+        last = marks & from_place(ids, int(stops[-1]))
+        answer = from_place(ids, max(len(head), 1))
+        masks = {"completion": answer, "all": from_place(ids, 1), "steps": marks, "last_step": last}
         return _Draft([TokenSequence(ids, masks, tokens={"label": labels})], [] if len(head) else ["first_target_lost"])
 
     def _trajectory(self, example: kinds.Trajectory) -> Asking[_Draft]:

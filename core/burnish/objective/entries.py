@@ -157,14 +157,18 @@ def _entry(key: str, options: dict[str, Any], where: str, taken: List[str], regi
     reserved = {word: options.pop(word) for word in ENTRY_WORDS if options.get(word) is not None}
     options = {word: value for word, value in options.items() if word not in ENTRY_WORDS}
     loss: Loss = _construct(target, options, where, ENTRY_WORDS)
-    data, default = (record.data, record.reduction) if isinstance(record, LossRecord) else _data_of(target, where)
+    if isinstance(record, LossRecord):
+        data, default, targets = record.data, record.reduction, record.targets
+    else:
+        data, default = _data_of(target, where)
+        targets = getattr(target, "targets", "completion")
     entry = Entry(
         name=_unique(str(reserved.get("name", key.rpartition(":")[2].lower())), "name" in reserved, taken, where),
         loss=loss,
         data=data,
         reduction=_reduction(reserved.get("reduction", default), data, where),
         on=_roles(reserved.get("on", ()), data, where),
-        targets=str(reserved.get("targets", "completion")),
+        targets=str(reserved.get("targets", targets)),
         source=str(reserved.get("source", "main")),
         weight=_number(reserved.get("weight", 1.0), where),
         weights=tuple(_weights(reserved.get("weights", ()), where, registry)),
@@ -206,6 +210,11 @@ def _check_signals(made: Any, owner: str) -> None:
         declared = signals()
     if not (isinstance(declared, frozenset) and all(isinstance(signal, Signal) for signal in declared)):
         raise ObjectiveError(f"{owner}.signals() gave {declared!r}; it gives a frozenset of signals, {example}")
+    if (hasattr(made, "statistic") or is_coupled(made)) and (paired := [one.name for one in declared if one.beside]):
+        raise ObjectiveError(
+            f"{owner} reads '{paired[0]}', which exists only while its micro-batch runs; a statistic or a loss with coupling "
+            "looks at the whole batch before that"
+        )
 
 
 def _weights(given: Any, where: str, registry: Registry) -> Iterable[tuple[str, Weight]]:

@@ -32,6 +32,9 @@ REDUCTIONS = ("token_mean", "sequence_mean", "sequence_token_mean", "pair_mean",
 """How the unreduced terms of a loss become one number, unless the config says otherwise; formulas:
 `burnish.objective.reduce`."""
 
+MASKS = ("completion", "all", "assistant", "last", "end", "steps", "last_step")
+"""Names of target masks; which of them a sequence has depends on the kind of its row (`burnish.data.masks`)."""
+
 TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 NAME = re.compile(r"[a-z][a-z0-9]*([_-][a-z0-9]+)*")
 MODEL_NAME = re.compile(r"[a-z][a-z0-9]*([._-][a-z0-9]+)*")
@@ -107,18 +110,21 @@ class FormatRecord(Record):
 @dataclass(frozen=True, kw_only=True)
 class LossRecord(Record):
     """A loss is a formula over log-probabilities. data: the kind of example that it couples, or `sequence` when it reads any.
-    reduction: how its terms become one number. paper: where the formula comes from (`arXiv:...`), empty for folklore."""
+    reduction: how its terms become one number. paper: where the formula comes from (`arXiv:...`), empty for folklore. targets:
+    the mask of the tokens that it scores; both unless the config says otherwise."""
 
     word: ClassVar[str] = "loss"
 
     data: str
     reduction: str
     paper: str = ""
+    targets: str = "completion"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._require_one_of("data", self.data, ("sequence", *DATA_KINDS))
         self._require_one_of("reduction", self.reduction, REDUCTIONS)
+        self._require_one_of("targets", self.targets, MASKS)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ from burnish.data.formats.columns import (
     MESSAGES,
     NUMBER,
     SAID,
+    SHARE,
     TEXT,
     Check,
     brief,
@@ -131,11 +132,9 @@ def unpaired_chat(row: Row, extra: Side) -> Example:
     return kinds.Unpaired(tuple(asked), (last,), bool(row["label"]), side=extra)
 
 
-@_columns("stepwise", prompt=SAID, completions=list_of(TEXT), labels=list_of(FLAG))
+@_columns("stepwise", prompt=SAID, completions=list_of(TEXT), labels=list_of(SHARE))
 def stepwise(row: Row, extra: Side) -> Example:
     steps, labels = tuple(row["completions"]), tuple(float(label) for label in row["labels"])
-    if len(steps) != len(labels):
-        raise RowError(f"expected one label per step; found {len(steps)} steps and {len(labels)} labels")
     return kinds.Stepwise(said(row, "prompt"), steps, labels, side=extra)
 
 

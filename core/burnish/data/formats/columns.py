@@ -52,6 +52,10 @@ TEXT = Check("text", lambda value: isinstance(value, str))
 SAID = Check("text or messages", is_said)
 MESSAGES = Check("messages (role, content)", is_messages)
 NUMBER = Check("a number", is_number)
+SHARE = Check(
+    "true, false or a number from 0 to 1",
+    lambda value: isinstance(value, bool) or (is_number(value) and 0 <= value <= 1),
+)
 FLAG = Check("true or false", lambda value: isinstance(value, (bool, int, float)) and value in (0, 1))
 IDS = list_of(Check("token ids", lambda value: isinstance(value, int) and not isinstance(value, bool)))
 
