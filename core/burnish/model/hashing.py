@@ -18,8 +18,17 @@ def weights_hash(model: nn.Module) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for name, tensor in sorted(_base_weights(model), key=lambda item: item[0]):
         digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        digest.update(_bytes(tensor))
     return digest.hexdigest()
+
+
+def tensor_hash(tensor: Tensor) -> str:
+    """Digest of a tensor's bytes."""
+    return hashlib.blake2b(_bytes(tensor), digest_size=16).hexdigest()
+
+
+def _bytes(tensor: Tensor) -> memoryview:
+    return memoryview(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
 
 
 def _base_weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -30,11 +30,13 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Completion:
     """What one request got. ids: every sampled token, the end included; logps: nats, one per id, under the distribution it was
-    drawn from; finished: it ended by itself (end of sequence or stop string), not at the limit."""
+    drawn from; finished: it ended by itself (end of sequence or stop string), not at the limit; versions: of the weights that drew
+    each id, where weights have versions."""
 
     ids: list[int]
     logps: list[float]
     finished: bool
+    versions: list[int] = field(default_factory=list)
 
 
 @dataclass(slots=True)

@@ -1,0 +1,147 @@
+"""What an advantage, an environment and a backend are: the members that the online half calls. No base class to inherit:
+protocols, and the frozen values that pass between them.
+
+In: token ids, rewards, weights. Out: episodes, advantages, receipts. Text is never encoded again after it was sampled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from torch import Tensor
+
+from burnish.model.hashing import tensor_hash
+from burnish.objective.ragged import Ragged
+from burnish.rollout.sampler import Completion
+
+if TYPE_CHECKING:
+    from burnish.config.sections import SamplingSection
+
+Outcome = Literal["ok", "truncated", "timeout", "environment_error", "infrastructure_error", "filtered"]
+"""How an episode ended. Only `ok` and `truncated` enter a baseline; the others are retried or dropped, never scored zero."""
+
+
+class Advantage(Protocol):
+    """A pure function of the rewards of groups: a frozen dataclass whose fields are its options."""
+
+    def __call__(self, rewards: Ragged) -> Ragged:
+        """One advantage per completion. rewards: one number per completion, group after group.
+
+        A group is what ragged values call a sequence: `rewards.mean()` is one number per group, `rewards.per_token(x)` gives it
+        to each of the group's completions. Groups differ in size, since only completions with an outcome of `ok` or
+        `truncated` are here.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A prompt row as an environment gets it. ids: the rendered prompt. columns: what else the row holds. tokenizer: for what
+    the environment itself says, and to read what the policy said."""
+
+    ids: tuple[int, ...]
+    tokenizer: Any
+    columns: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Span:
+    """Consecutive ids of one author. sampled: the completion that they are, None where the policy did not write them."""
+
+    ids: tuple[int, ...]
+    sampled: Completion | None = None
+
+    def __post_init__(self) -> None:
+        if self.sampled is not None and tuple(self.sampled.ids) != self.ids:
+            raise ValueError("a sampled span holds exactly the ids that were sampled")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Episode:
+    """A prompt row played to its end: a trajectory in the making. spans: in order, the prompt's first; the policy's own are scored. reward: what the
+    environment itself gives, None where rewards judge."""
+
+    spans: tuple[Span, ...]
+    outcome: Outcome = "ok"
+    reward: float | None = None
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """All ids, end to end."""
+        return tuple(token for span in self.spans for token in span.ids)
+
+
+class Generate(Protocol):
+    """Lets the policy go on."""
+
+    async def __call__(self, ids: Sequence[int]) -> Completion:
+        """What the policy writes after `ids`, under the run's sampling settings."""
+        ...
+
+
+class Environment(Protocol):
+    """A coroutine over token ids."""
+
+    async def __call__(self, task: Task, generate: Generate) -> Episode:
+        """Play one prompt row; called once for each completion of a group."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capabilities:
+    """What a backend can do beyond its duties. adapters: load an adapter alone. mixture: draw from several models at once.
+    in_flight: take new weights while completions are being drawn."""
+
+    adapters: bool = False
+    mixture: bool = False
+    in_flight: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """One tensor as a backend holds it. hash: of its bytes."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    hash: str
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> Held:
+        """A tensor that is there, wherever it is."""
+        return cls(shape=tuple(tensor.shape), dtype=str(tensor.dtype).removeprefix("torch."), hash=tensor_hash(tensor))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Receipt:
+    """Proof that a backend holds the weights of a version: what it holds, by name."""
+
+    version: int
+    tensors: Mapping[str, Held]
+
+    @classmethod
+    def of(cls, version: int, weights: Mapping[str, Tensor]) -> Receipt:
+        """For weights as they are after loading; never for those that were sent."""
+        return cls(version=version, tensors={name: Held.of(tensor) for name, tensor in weights.items()})
+
+
+class Backend(Protocol):
+    """What generates completions and takes new weights."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do beyond its duties."""
+        ...
+
+    async def generate(self, ids: Sequence[int], sampling: SamplingSection, seed: int = 0) -> Completion:
+        """One completion of `ids`. Equal seeds give equal completions, whatever else is being generated."""
+        ...
+
+    async def update(self, version: int, weights: Mapping[str, Tensor]) -> Receipt:
+        """Take the weights; returns when every later completion is drawn from them."""
+        ...
+
+    async def close(self) -> None:
+        """Give back what it holds."""
+        ...
