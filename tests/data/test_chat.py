@@ -28,6 +28,20 @@ ODD_END = (
     "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% if loop.last %}{{ eos_token }}{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}[assistant]<think>{% endif %}"
 )
+# Writes the reasoning of the turns after the last question, and space before calls only when there is content, as Qwen3 does.
+CALLS = (
+    "{% set ns = namespace(last=0) %}{% for m in messages %}{% if m.role == 'user' %}{% set ns.last = loop.index0 %}{% endif %}"
+    "{% endfor %}{% for m in messages %}<|im_start|>{{ m.role }}\n"
+    "{% if m.role == 'assistant' and loop.last %}<think>\n\n</think>\n\n{% endif %}{{ m.content }}"
+    "{% for call in m.tool_calls or [] %}{% if m.content or not loop.first %}{{ '\n' }}{% endif %}<call>{{ call.function.name }}</call>"
+    "{% endfor %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+# Ends the last turn with <|return|> and the others with <|end|>, as gpt-oss does.
+RETURNS = (
+    "{% for m in messages %}<|start|>{{ m.role }}<|message|>{{ m.content }}"
+    "{% if loop.last and m.role == 'assistant' and not add_generation_prompt %}<|return|>{% else %}<|end|>{% endif %}"
+    "{% endfor %}{% if add_generation_prompt %}<|start|>assistant{% endif %}"
+)
 MARKED = (
     "{% for m in messages %}({{ m.role }}){% if m.role == 'assistant' %}{% generation %}{{ m.content }}.{% endgeneration %}"
     "{% else %}{{ m.content }}.{% endif %}{% endfor %}{% if add_generation_prompt %}(assistant){% endif %}"
@@ -72,6 +86,21 @@ def test_a_template_that_rewrites_earlier_turns_is_found_out() -> None:
 
 def test_turns_are_found_when_the_beginning_of_an_answer_is_not_what_answers_begin_with() -> None:
     assert turns(ODD_END, USER, BOT, USER, BOT) == ["assistant?", "assistant?<|im_end|>"]
+
+
+def test_a_turn_of_calls_is_found_where_space_around_calls_depends_on_the_content() -> None:
+    call = {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": {"name": "add"}}]}
+    answers = turns(CALLS, USER, call, {"role": "tool", "content": "3"}, BOT)
+    assert answers == ["<call>add</call><|im_end|>\n", "<think>\n\n</think>\n\nassistant?<|im_end|>\n"]
+    strict = (
+        "{% for m in messages %}{% if m.role == 'tool' and not messages[loop.index0 - 1].tool_calls %}"
+        "{{ raise_exception('no call') }}{% endif %}{% endfor %}"
+    )
+    assert turns(strict + CALLS, USER, call, {"role": "tool", "content": "3"}, BOT)[0] is None, "a refused probe is no error"
+
+
+def test_a_turn_ends_as_it_does_when_an_answer_follows() -> None:
+    assert turns(RETURNS, USER, BOT, USER, BOT) == ["<|message|>assistant?<|end|>", "<|message|>assistant?<|return|>"]
 
 
 def test_an_opening_turn_of_the_assistant_has_no_header_among_its_targets() -> None:
@@ -125,6 +154,8 @@ def test_a_refusal_by_the_template_names_the_roles() -> None:
     strict = "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system') }}{% endif %}{% endfor %}"
     with pytest.raises(RowError, match="refuses a conversation of system, user: no system"):
         ChatRenderer(with_template(strict)).text((SYSTEM, USER), Side())
+    with pytest.raises(RowError, match="refuses a conversation of user: can only concatenate str"):
+        ChatRenderer(with_template("{{ 'a' + messages[0] }}")).text((USER,), Side())
 
 
 def test_conversations_need_a_template() -> None:

@@ -55,9 +55,12 @@ class ChatRenderer:
 
     def _leaves_out_tools(self, text: str, messages: Sequence[Message], side: Side) -> bool:
         silent = [{key: value for key, value in message.items() if key != "tool_calls"} for message in messages]
-        if silent != list(messages) and self.text(silent, side) == text:
-            return True
-        return bool(side.tools) and self.text(messages, replace(side, tools=())) == text
+        try:
+            if silent != list(messages) and self.text(silent, side) == text:
+                return True
+            return bool(side.tools) and self.text(messages, replace(side, tools=())) == text
+        except RowError:  # it asks for what it would leave out
+            return False
 
     def _span(self, text: str, messages: Sequence[Message], index: int, side: Side) -> Span | None:
         """Where turn `index` is in `text`, the whole conversation."""
@@ -69,12 +72,30 @@ class ChatRenderer:
         return self._span_by_placeholder(text, messages, index, side)
 
     def _span_by_placeholder(self, text: str, messages: Sequence[Message], index: int, side: Side) -> Span | None:
+        """Where turn `index` is: what two renderings share that have another content there. The second also lacks the turn's
+        calls and reasoning, around which templates put space that depends on the content."""
         turn = {**messages[index], "content": PLACEHOLDER}
-        head, found, tail = self.text([*messages[:index], turn, *messages[index + 1 :]], side).partition(PLACEHOLDER)
-        if not found or not text.startswith(head) or not text.endswith(tail) or len(head) + len(tail) > len(text):
-            return None
-        _, _, last_tail = self.text([*messages[:index], turn], side).partition(PLACEHOLDER)
-        return len(head), len(text) - len(tail) + common_prefix(tail, last_tail)
+        bare = {"role": turn["role"], "content": PLACEHOLDER}
+        for probe in (turn, bare) if turn.keys() != bare.keys() else (turn,):
+            try:
+                head, found, tail = self.text([*messages[:index], probe, *messages[index + 1 :]], side).partition(PLACEHOLDER)
+            except RowError:  # results of tools need the calls that the bare turn lacks
+                continue
+            if found and text.startswith(head) and text.endswith(tail) and len(head) + len(tail) <= len(text):
+                return len(head), len(text) - len(tail) + self._end_of_turn(tail, [*messages[:index], probe], side)
+        return None
+
+    def _end_of_turn(self, tail: str, messages: Sequence[Message], side: Side) -> int:
+        """How much of `tail` still belongs to the last turn of `messages`: what also ends it when nothing follows, or, for
+        templates that then end it otherwise, when an answer is to follow."""
+        _, _, last = self.text(messages, side).partition(PLACEHOLDER)
+        same = common_prefix(tail, last)
+        if len(messages) > 1:
+            closed, opened = (self.text(messages[:-1], side, prompt=prompt) for prompt in (False, True))
+            if opened.startswith(closed):
+                _, _, followed = self.text(messages, side, prompt=True).partition(PLACEHOLDER)
+                same = max(same, common_prefix(tail, followed.removesuffix(opened.removeprefix(closed))))
+        return same
 
     def _template(self, side: Side) -> str:
         try:
@@ -100,7 +121,7 @@ class ChatRenderer:
                 add_generation_prompt=prompt,
                 **arguments,
             )
-        except TemplateError as error:
+        except (TemplateError, TypeError, ValueError, LookupError, AttributeError) as error:  # a template is a program
             roles = ", ".join(str(message["role"]) for message in messages)
             raise RowError(f"the chat template refuses a conversation of {roles}: {error}") from error
         return texts[0], [tuple(span) for span in spans[0]] if marks else []
