@@ -33,7 +33,8 @@ CALLS = (
     "{% set ns = namespace(last=0) %}{% for m in messages %}{% if m.role == 'user' %}{% set ns.last = loop.index0 %}{% endif %}"
     "{% endfor %}{% for m in messages %}<|im_start|>{{ m.role }}\n"
     "{% if m.role == 'assistant' and loop.last %}<think>\n\n</think>\n\n{% endif %}{{ m.content }}"
-    "{% for call in m.tool_calls or [] %}{% if m.content or not loop.first %}{{ '\n' }}{% endif %}<call>{{ call.function.name }}</call>"
+    "{% for call in m.tool_calls or [] %}{% if m.content or not loop.first %}{{ '\n' }}{% endif %}"
+    "<call>{{ call.function.name }}</call>"
     "{% endfor %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 # Ends the last turn with <|return|> and the others with <|end|>, as gpt-oss does.
@@ -100,7 +101,7 @@ def test_a_turn_of_calls_is_found_where_space_around_calls_depends_on_the_conten
 
 
 def test_a_turn_ends_as_it_does_when_an_answer_follows() -> None:
-    assert turns(RETURNS, USER, BOT, USER, BOT) == ["<|message|>assistant?<|end|>", "<|message|>assistant?<|return|>"]
+    assert turns(RETURNS, USER, BOT, USER, BOT) == ["assistant?<|end|>", "<|message|>assistant?<|return|>"]
 
 
 def test_an_opening_turn_of_the_assistant_has_no_header_among_its_targets() -> None:
