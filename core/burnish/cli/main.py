@@ -25,6 +25,7 @@ COMMANDS = {
     "export": "Write a run's model for use elsewhere.",
     "config": "Show and check a config, or describe all keys.",
     "plugins": "Show and check the installed plugins.",
+    "new": "Begin a plugin: a loss, a format, a reward, ...",
     "env": "Say what this machine and installation have.",
 }
 
