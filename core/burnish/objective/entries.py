@@ -116,6 +116,18 @@ def parse_objective(given: Any, registry: Registry) -> tuple[Entry, ...]:
     return tuple(entries)
 
 
+def entry_around(loss: Loss, registry: Registry) -> Entry:
+    """A part whose loss is at hand, named by no config; the rest is what the record of its class says, or the class itself."""
+    target = type(loss)
+    named = f"{target.__module__}:{target.__qualname__}"
+    record = next((record for record in registry.records(LossRecord) if record.target == named), None)
+    where = target.__qualname__
+    _check_signals(loss, where)
+    data, default, targets = _declared(target, record, where)
+    name = target.__name__.lower() if record is None else record.name
+    return Entry(name=name, loss=loss, data=data, reduction=_reduction(default, data, where), targets=targets)
+
+
 def check_kinds(entries: Iterable[Entry], kinds: Mapping[str, str]) -> None:
     """ConfigError unless every part's source exists and holds what the part needs. kinds: source -> kind of its rows."""
     for place, entry in enumerate(entries):
@@ -157,11 +169,7 @@ def _entry(key: str, options: dict[str, Any], where: str, taken: List[str], regi
     reserved = {word: options.pop(word) for word in ENTRY_WORDS if options.get(word) is not None}
     options = {word: value for word, value in options.items() if word not in ENTRY_WORDS}
     loss: Loss = _construct(target, options, where, ENTRY_WORDS)
-    if isinstance(record, LossRecord):
-        data, default, targets = record.data, record.reduction, record.targets
-    else:
-        data, default = _data_of(target, where)
-        targets = getattr(target, "targets", "completion")
+    data, default, targets = _declared(target, record, where)
     entry = Entry(
         name=_unique(str(reserved.get("name", key.rpartition(":")[2].lower())), "name" in reserved, taken, where),
         loss=loss,
@@ -174,6 +182,13 @@ def _entry(key: str, options: dict[str, Any], where: str, taken: List[str], regi
         weights=tuple(_weights(reserved.get("weights", ()), where, registry)),
     )
     return entry
+
+
+def _declared(target: Any, record: LossRecord | None, where: str) -> tuple[str, str, str]:
+    """A loss's kind of data, its reduction and its targets, from its record, or from the class itself where it has none."""
+    if record is not None:
+        return record.data, record.reduction, record.targets
+    return *_data_of(target, where), getattr(target, "targets", "completion")
 
 
 def _resolve(kind: type[Record], key: str, where: str, registry: Registry) -> tuple[Any, Any]:

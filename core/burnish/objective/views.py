@@ -65,6 +65,7 @@ class View:
     def __init__(self, frame: Frame, sequences: List[Sequence], units: List[Unit], derived: bool = False) -> None:
         self._frame, self._sequences, self._units = frame, sequences, units
         self._declared = frame.derived_signals if derived else frame.signals
+        self._is_derived = derived  # without gradient, even where derive() gives a unit's own sequence back
         self._read: dict[Signal, Ragged] = {}
 
     @cached_property
@@ -83,7 +84,8 @@ class View:
             known = ", ".join(sorted(describe(declared) for declared in self._declared)) or "nothing"
             raise ObjectiveError(f"{self._frame.owner} reads {describe(signal)}, but its signals() declares {known}")
         if signal not in self._read:
-            self._read[signal] = self._ragged(self._frame.readings.read(signal, self._sequences, self._masks))
+            values = self._frame.readings.read(signal, self._sequences, self._masks)
+            self._read[signal] = self._ragged(values.detach() if self._is_derived else values)
         return self._read[signal]
 
     @property

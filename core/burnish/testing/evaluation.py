@@ -150,8 +150,9 @@ def _units(rows: List[Row], source: str, tokenizer: Any, registry: Registry) -> 
     """The units of raw rows; rows without targets are left out, with a warning."""
     known = detect_format(rows, registry)
     renderer = Renderer(tokenizer, RenderSection(max_length=WHOLE, cache=False))
-    for index, row in enumerate(rows):
-        unit = renderer.render(convert(known, row, row_number(index)), source, index)
+    examples = ((index, example) for index, row in enumerate(rows) for example in convert(known, row, row_number(index)))
+    for index, example in examples:
+        unit = renderer.render(example, source, index)
         if isinstance(unit, Dropped):
             warnings.warn(f"row {index} of {source} is left out: {unit.detail}", stacklevel=3)
         else:

@@ -14,6 +14,7 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
     PreTrainedModel,
     PreTrainedTokenizerFast,
 )
@@ -50,6 +51,10 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("llama", {}),
     "llama_untied": ("llama", {"tie_word_embeddings": False}),
     "llama_classifier": ("llama", {"tie_word_embeddings": False, "num_labels": 1, "pad_token_id": BYTES + 2}),
+    "llama_steps": (
+        "llama",
+        {"tie_word_embeddings": False, "num_labels": 2, "pad_token_id": BYTES + 2, "classifier_dropout": 0.0},
+    ),
     "qwen3": ("qwen3", {}),
     "mistral": ("mistral", _WINDOW),
     "gemma2": (
@@ -76,14 +81,15 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
 def tiny_model(family: str = "llama", dtype: torch.dtype = torch.float32, seed: int = 0, **overrides: Any) -> PreTrainedModel:
     """A two-layer model of `family` (a key of `FAMILIES`) with random weights; `overrides` go to its transformers config.
 
-    The global random state is left as it was. `llama_classifier` is a sequence classifier with one label.
+    The global random state is left as it was. `llama_classifier` is a sequence classifier with one label, `llama_steps` a token
+    classifier with two.
     """
     model_type, settings = FAMILIES[family]
     config = AutoConfig.for_model(model_type, **{**_SHAPE, **settings, **overrides})
-    auto = AutoModelForSequenceClassification if family == "llama_classifier" else AutoModelForCausalLM
+    autos = {"llama_classifier": AutoModelForSequenceClassification, "llama_steps": AutoModelForTokenClassification}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model: PreTrainedModel = auto.from_config(config)
+        model: PreTrainedModel = autos.get(family, AutoModelForCausalLM).from_config(config)
     model.to(dtype=dtype)
     return model.eval()
 

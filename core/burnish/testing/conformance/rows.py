@@ -1,0 +1,125 @@
+"""Rows that the kit makes up, by kind of data: short, drawn from a seed, with shared prompts and answers of one token.
+
+In: a kind, a seed. Out: raw rows, and their units. Prompts and answers are written in two alphabets, so that it can be told of
+any token whether it belongs to a prompt: what a loss derives from a batch is judged by that.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
+
+from burnish.config.sections import RenderSection
+from burnish.data.detect import convert, detect_format, row_number
+from burnish.data.render import Dropped, Renderer
+from burnish.data.units import Unit
+from burnish.errors import DataError
+from burnish.registry import Registry
+from burnish.testing.conformance.checking import Rows
+from burnish.testing.tiny import tiny_tokenizer
+
+ASKING, ANSWERING = "abcdefghijklm ", "nopqrstuvwxyz"
+NUM_ROWS, NUM_ITEMS = 5, 3
+WHOLE = 2**20  # tokens: nothing is dropped for its length
+Draw = random.Random
+
+
+def _said(draw: Draw, alphabet: str, most: int) -> str:
+    return "".join(draw.choice(alphabet) for _ in range(draw.randint(1, most)))
+
+
+def _answers(draw: Draw, count: int) -> list[str]:
+    """Different answers, some of which begin alike; now and then one that says nothing."""
+    found: list[str] = []
+    while len(found) < count:
+        beginning = found[0][:2] if found and draw.random() < 0.4 else ""
+        answer = "" if draw.random() < 0.1 else beginning + _said(draw, ANSWERING, 6)
+        found += [answer] if answer not in found else []
+    return found
+
+
+def _trajectory(draw: Draw, asked: str) -> dict[str, Any]:
+    prompt, answer = ids_of(asked), ids_of(_said(draw, ANSWERING, 6))
+    numbers = {
+        name: [round(draw.uniform(low, high), 3) for _ in answer]
+        for name, low, high in (("advantages", -2, 2), ("old_logps", -3, -0.1), ("behaviour_logps", -3, -0.1))
+    }
+    return {"prompt_ids": prompt, "completion_ids": answer, **numbers}
+
+
+def _stepwise(draw: Draw, asked: str) -> dict[str, Any]:
+    steps = _answers(draw, draw.randint(1, 3))
+    return {"prompt": asked, "completions": [step or "n" for step in steps], "labels": [draw.random() < 0.5 for _ in steps]}
+
+
+def _pair(draw: Draw, asked: str) -> dict[str, Any]:
+    return dict(zip(("prompt", "chosen", "rejected"), (asked, *_answers(draw, 2)), strict=True))
+
+
+def _triple(draw: Draw, asked: str) -> dict[str, Any]:
+    return dict(zip(("prompt", "chosen", "rejected", "reference"), (asked, *_answers(draw, 3)), strict=True))
+
+
+MAKERS: dict[str, Callable[[Draw, str], dict[str, Any]]] = {
+    "preference": _pair,
+    "triple": _triple,
+    "ranked": lambda draw, asked: {"prompt": asked, "completions": _answers(draw, NUM_ITEMS)},
+    "unpaired": lambda draw, asked: {"prompt": asked, "completion": _answers(draw, 1)[0], "label": draw.random() < 0.5},
+    "rated": lambda draw, asked: {"prompt": asked, "completion": _answers(draw, 1)[0], "rating": draw.randint(0, 4)},
+    "prompt_completion": lambda draw, asked: {"prompt": asked, "completion": _answers(draw, 1)[0]},
+    "stepwise": _stepwise,
+    "trajectory": _trajectory,
+    "text": lambda draw, asked: {"text": asked + _said(draw, ANSWERING, 6)},
+}
+MAKERS["sequence"] = MAKERS["prompt_completion"]
+
+
+def rows_of(data: str, seed: int, count: int = NUM_ROWS) -> Rows:
+    """Rows for a loss on `data`; the second shares the prompt of the first, both marks are there."""
+    if data not in MAKERS:
+        raise DataError(f"the kit makes no rows of kind '{data}'; give some with `data=`")
+    draw = Draw(f"{data} {seed}")
+    rows: list[dict[str, Any]] = []
+    for place in range(count):
+        asked = rows[0].get("prompt", "a") if place == 1 else _said(draw, ASKING, 8).strip() + "a "
+        rows.append(MAKERS[data](draw, asked))
+    if data == "unpaired":
+        rows[0]["label"], rows[-1]["label"] = True, count == 1
+    return rows
+
+
+def units_of(rows: Rows, registry: Registry) -> list[Unit]:
+    """The units of raw rows of any known format, in their order, each with the end of its sequence as a target."""
+    known = detect_format(rows, registry)
+    read = [(at, example) for at, row in enumerate(rows) for example in convert(known, row, row_number(at))]
+    units = [_renderer().render(example, "main", at) for at, example in read]
+    if dropped := [unit.detail for unit in units if isinstance(unit, Dropped)]:
+        raise DataError(dropped[0])
+    return [unit for unit in units if isinstance(unit, Unit)]
+
+
+def ids_of(text: str) -> list[int]:
+    """The tokens of a text, without an end."""
+    ids: list[int] = _renderer().tokenizer(text, add_special_tokens=False)["input_ids"]
+    return ids
+
+
+def end_id() -> int:
+    """The token that ends an answer."""
+    end: int = _renderer().tokenizer.eos_token_id
+    return end
+
+
+@cache
+def _renderer() -> Renderer:
+    return Renderer(tiny_tokenizer(chat=False), RenderSection(max_length=WHOLE, cache=False))
+
+
+def alike(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row with equal answers: what was chosen is what was rejected, all items are the first."""
+    first = row.get("chosen", row["completions"][0] if "completions" in row else None)
+    same = {name: first for name in ("chosen", "rejected", "reference") if name in row}
+    items = {"completions": [first for _ in row["completions"]]} if "completions" in row and "labels" not in row else {}
+    return {**row, **same, **items}
