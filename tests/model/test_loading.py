@@ -149,7 +149,7 @@ def test_a_template_brings_tokens_and_the_embeddings_grow(folder: Path) -> None:
 
 
 def test_a_classifier_knows_its_padding(folder: Path) -> None:
-    model: Any = load_policy(section(folder), EMPTY, load_tokenizer(section(folder), EMPTY), num_labels=1)
+    model: Any = load_policy(section(folder, head="sequence"), EMPTY, load_tokenizer(section(folder), EMPTY))
     assert model.score.weight.shape == (1, 16)
     assert model.config.pad_token_id is not None
 

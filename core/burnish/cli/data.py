@@ -28,7 +28,7 @@ def show(
     source: Source = None,
     rows: Annotated[int, typer.Option(min=1, help="how many rows of each source")] = 3,
     start: Annotated[int, typer.Option(min=0, help="first row")] = 0,
-    mask: Annotated[str, typer.Option(help="what to mark: completion, all, assistant, last, end, steps, last_step")] = "completion",
+    mask: Annotated[str, typer.Option(help="mark: completion, all, assistant, last, end, steps, last_step")] = "completion",
 ) -> None:
     """Print rows as token sequences, with the tokens that are trained on marked."""
     from itertools import islice
@@ -44,7 +44,7 @@ def show(
     renderer = Renderer(_tokenizer(config, registry), config.render)
     for name in _names(config, source):
         reader = open_reader(name, config.data[name], registry)
-        console.rule(f"{name}: format {reader.format.name}", align="left")
+        console.rule(f"{name}: format {reader.report().made_by}", align="left")
         chunk = list(islice(reader.examples(), start, start + rows))
         for place, _, rendered in render_chunk(chunk, renderer, name):
             for text in show_row(place, rendered, renderer.tokenizer, mask, colour=console.color_system is not None):
@@ -78,7 +78,7 @@ def lint(
         if isinstance(section.holdout, str):
             held_out = open_reader(name, held_out_section(section, section.holdout, reader.format), registry)
         report, findings = check(reader, renderer, held_out)
-        console.print(f"{name}: {report.rows} rows of format {report.format}, {report.kept} usable; findings: {len(findings)}")
+        console.print(f"{name}: {report.rows} rows of format {report.made_by}, {report.kept} usable; findings: {len(findings)}")
         for finding in findings:
             style = "red" if finding.level == "error" else "yellow"
             console.print(f"  [{style}]{finding.level}[/] {finding.check}: ", end="")

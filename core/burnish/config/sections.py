@@ -79,6 +79,9 @@ class ModelSection(Section):
     """A named template (chatml, llama3, mistral, alpaca, ...) for a model that has none."""
     adapter: Annotated[Many[AdapterSection], OneOrMany()] = ()
     """One adapter or a list, in the order they are put on; the last is the active one. None: all weights are trained."""
+    head: Literal["auto", "language", "sequence", "token"] = "auto"
+    """What the model gives: the next token, one score of a sequence, or two labels of a token; `auto` is what the objective
+    reads. A language model gets a fresh head where another is needed."""
     layout: Literal["auto", "tree", "packed", "padded"] = "auto"
     """How sequences share a forward pass; `auto` is `tree` where the model passes the check at load."""
 

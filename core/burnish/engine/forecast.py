@@ -22,6 +22,7 @@ from burnish.config import Config, check_roles, custom_values
 from burnish.data.dataset import Cursor, TrainData, build_dataset
 from burnish.data.units import Sequence, Unit
 from burnish.engine.budget import activation_bytes, choose_budget, free_bytes
+from burnish.engine.models import with_head
 from burnish.engine.optim import build_optimizer
 from burnish.model.check import LayoutReport, foreseen_layout
 from burnish.model.head import tile_rows
@@ -86,6 +87,7 @@ def forecast(config: Config, registry: Registry) -> Forecast:
     """Everything but the training itself; raises what `train` would raise before loading weights."""
     with config.located():
         objective = None if custom_values(config) else Objective.parse(config.objective, registry)
+        config = config if objective is None else with_head(config, objective)
     if objective is not None:
         check_roles(config, objective.entries)
     tokenizer = load_tokenizer(config.model, registry)

@@ -15,13 +15,25 @@ from torch import nn
 
 from burnish.config import Config
 from burnish.data.cache import cache_folder
+from burnish.errors import ConfigError
 from burnish.model.cache import LogpCache
 from burnish.model.check import LayoutReport, check_layout
 from burnish.model.loading import check_model, load_frozen, load_policy, load_shapes
 from burnish.model.roles import Roles, frozen_model, frozen_policy
 from burnish.model.scorer import Scorer, base_of
+from burnish.model.tasks import task_for
 from burnish.objective.compose import Objective
 from burnish.registry import Registry
+
+
+def with_head(config: Config, objective: Objective) -> Config:
+    """The config with the head that the objective reads, where it is `auto`; ConfigError when they disagree."""
+    task = task_for(objective.signals("policy"))
+    if config.model.head not in ("auto", task):
+        raise ConfigError(f"model.head: the objective reads a {task} head, not a {config.model.head} one; drop `head`")
+    if task != "language" and config.evaluate.rewards:
+        raise ConfigError("evaluate.rewards: a model with a classifier's head writes nothing that a reward could judge")
+    return config.with_values({"model.head": task}, "decided at the start")
 
 
 def load_models(
@@ -34,8 +46,7 @@ def load_models(
 ) -> tuple[nn.Module, Roles, str | None]:
     """The model to train, its roles, and why its layout is not the one asked for. model: a live one, used as it is."""
     if model is None:
-        num_labels = 1 if any(signal.name == "score" for signal in objective.signals("policy")) else None
-        model = load_policy(config.model, registry, tokenizer, num_labels)
+        model = load_policy(config.model, registry, tokenizer)
     if config.train.precision == "pure_bf16" and config.model.quantize is None:
         model.to(torch.bfloat16)
     if config.train.gradient_checkpointing:

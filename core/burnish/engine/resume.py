@@ -24,7 +24,7 @@ from burnish.registry import Registry, differences
 # Where a run lies and who is told about it do not change what it computes.
 FREE = ("output", "track")
 # Settings that say `auto` until a run has resolved them; one that still says so when the run goes on takes what the run has.
-AUTO = ("model.layout", "train.micro_batch_tokens")
+AUTO = ("model.head", "model.layout", "train.micro_batch_tokens")
 # Parts of an origin that are known only once data and model are loaded.
 LOADED = ("data", "model")
 

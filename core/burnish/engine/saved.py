@@ -21,6 +21,7 @@ from burnish.engine.rundir import RunDirectory
 from burnish.errors import RunError
 from burnish.model.adapters import has_adapter
 from burnish.model.loading import load_policy, load_tokenizer
+from burnish.model.tasks import PEFT_TYPES
 
 if TYPE_CHECKING:
     from burnish.registry import Registry
@@ -56,8 +57,10 @@ def open_saved(where: str, registry: Registry, step: int | None = None, override
     elif step is not None:
         raise RunError(f"only a run has steps to choose from, and {where} is not one: there is no {run.config}")
     elif path.is_dir() and (path / ADAPTER).is_file():
-        base = str(PeftConfig.from_pretrained(path).base_model_name_or_path)
-        saved = _folder(path, ModelSection(name=base, adapter=(AdapterSection(path=str(path)),)), registry, changes)
+        peft = PeftConfig.from_pretrained(path)
+        section = ModelSection(name=str(peft.base_model_name_or_path), adapter=(AdapterSection(path=str(path)),))
+        head = next((task for task, name in PEFT_TYPES.items() if peft.task_type == name), "auto")
+        saved = _folder(path, section.model_copy(update={"head": head}), registry, changes)
     else:
         section = ModelSection(name=where).model_copy(update=changes)
         tokenizer = load_tokenizer(section, registry)

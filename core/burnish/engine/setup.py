@@ -23,7 +23,7 @@ from burnish.engine.budget import choose_budget
 from burnish.engine.checkpoint import Trained
 from burnish.engine.distributed import check_saving, launch_warning, on_first
 from burnish.engine.guard import Guard
-from burnish.engine.models import check_models, load_models
+from burnish.engine.models import check_models, load_models, with_head
 from burnish.engine.observers import Observers
 from burnish.engine.optim import build_optimizer
 from burnish.engine.progress import Progress
@@ -67,6 +67,7 @@ def set_up(
     """
     with config.located():
         objective = Objective.parse(config.objective, registry)
+        config = with_head(config, objective)
     check_roles(config, objective.entries)
     rewards = _rewards(config, registry, live)
     observers = Observers(registry, live.observers)

@@ -18,6 +18,7 @@ from peft.utils.other import AuxiliaryTrainingWrapper
 from torch import Tensor, nn
 
 from burnish.errors import ModelError
+from burnish.model.tasks import PEFT_TYPES, task_of_model
 
 NAME = "default"
 
@@ -33,14 +34,16 @@ def add_lora(
     name: str = NAME,
 ) -> PeftModel:
     """A fresh adapter that changes nothing yet; beside those that the model has already, if any, and the active one."""
-    is_classifier = model.get_output_embeddings() is None  # type: ignore[operator]
+    task = task_of_model(model)
     config = LoraConfig(
         r=r,
         lora_alpha=alpha,
         lora_dropout=dropout,
         target_modules=targets,
         modules_to_save=modules_to_save,
-        task_type="SEQ_CLS" if is_classifier else "CAUSAL_LM",
+        # PEFT trains a classifier's head in full; it spares a sequence classifier's the adapter, a token classifier's not.
+        exclude_modules=["score"] if task == "token" and targets == "all-linear" else None,
+        task_type=PEFT_TYPES[task],
     )
     return _put_on(model, config, name)
 

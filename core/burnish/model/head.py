@@ -151,7 +151,7 @@ VOCABULARY: dict[str, Callable[[Tile], Tensor]] = {
     "sum_p2": Tile.sum_p2,
 }
 WITHOUT_GRADIENT = frozenset({"top1", "mean_logit", "sum_p2"})
-OUTPUTS = frozenset({"score", "value"})  # read from a classifier's head, not from a vocabulary
+OUTPUTS = frozenset({"score", "value", "label_logp"})  # read from a classifier's head, not from a vocabulary
 
 
 def wide(logits: Tensor) -> Tensor:
@@ -205,7 +205,8 @@ def read_outputs(head: nn.Module, hidden: Tensor, signals: tuple[Signal, ...]) -
     for signal in signals:
         if signal.name not in OUTPUTS:
             raise ModelError(
-                f"the signal '{signal.name}' needs a language-model head; this model is a classifier with 'score' and 'value'"
+                f"the signal '{signal.name}' needs a language-model head; this model is a classifier with "
+                f"{', '.join(sorted(OUTPUTS))}"
             )
         label = dict(signal.parameters).get("label")
         if label is None and outputs.shape[-1] != 1:
@@ -213,7 +214,12 @@ def read_outputs(head: nn.Module, hidden: Tensor, signals: tuple[Signal, ...]) -
                 f"the signal '{signal.name}' needs a head with one output, this one has {outputs.shape[-1]}; load the model "
                 "with num_labels=1, or name a `label`"
             )
-        columns.append(outputs[:, int(label or 0)])
+        if int(label or 0) >= outputs.shape[-1] or (signal.name == "label_logp" and outputs.shape[-1] == 1):
+            raise ModelError(
+                f"the signal '{signal.name}' reads label {label:g} of at least two; this head has {outputs.shape[-1]} outputs"
+            )
+        read = outputs.log_softmax(-1) if signal.name == "label_logp" else outputs
+        columns.append(read[:, int(label or 0)])
     return columns
 
 

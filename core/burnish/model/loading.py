@@ -15,8 +15,6 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     AutoConfig,
-    AutoModelForCausalLM,
-    AutoModelForSequenceClassification,
     AutoTokenizer,
     BitsAndBytesConfig,
     PretrainedConfig,
@@ -29,6 +27,7 @@ from burnish.errors import ModelError, did_you_mean, nearest
 from burnish.model.adapters import adapter_shapes, add_lora, grow_embeddings, load_adapter
 from burnish.model.dropout import switch_off
 from burnish.model.hub import cache_only, why_not
+from burnish.model.tasks import CLASSES, Task, outputs_for, task_of_config
 from burnish.registry.lookup import Registry
 from burnish.registry.records import ModelRecord
 
@@ -53,18 +52,17 @@ def find_model(name: str, registry: Registry, *, weights: bool = True) -> str:
 
 
 def check_model(section: ModelSection, registry: Registry, name: str | None = None) -> PretrainedConfig:
-    """The config of the section's model, or of another called `name`; ModelError when there is none. Reads no weights."""
+    """The config of the section's model, or of another called `name`; ModelError when there is none, or when its head has
+    other outputs than the section's task needs. Reads no weights."""
     wanted = name or _named(section)
     path = find_model(wanted, registry, weights=False)
     try:
-        return AutoConfig.from_pretrained(
-            path,
-            revision=section.revision if name is None else None,
-            trust_remote_code=section.trust_remote_code,
-            local_files_only=cache_only(path),
-        )
+        config = _config_at(path, section, name)
     except (OSError, ValueError) as error:
         raise _not_loaded("config", wanted, registry, error) from error
+    if name is None:
+        outputs_for(_task(section, config), config, wanted)
+    return config
 
 
 def load_tokenizer(section: ModelSection, registry: Registry) -> PreTrainedTokenizerBase:
@@ -89,13 +87,13 @@ def load_policy(
     section: ModelSection,
     registry: Registry,
     tokenizer: PreTrainedTokenizerBase | None = None,
-    num_labels: int | None = None,
 ) -> nn.Module:
     """The model to train, on the CPU unless quantised, with its adapters. Without one, every weight is trained.
 
-    tokenizer: the embeddings grow to hold its tokens. num_labels: a sequence classifier with that many outputs.
+    tokenizer: the embeddings grow to hold its tokens; one without padding pads a classifier with its end of sequence. A head
+    that the saved model lacks is made fresh, from torch's generator.
     """
-    model = _load(section, _named(section), registry, tokenizer, num_labels, section.revision)
+    model = _load(section, None, registry, tokenizer)
     for adapter in section.adapter:
         model = _put_on(model, adapter)
     return model
@@ -104,8 +102,11 @@ def load_policy(
 def load_shapes(section: ModelSection, registry: Registry, tokenizer: PreTrainedTokenizerBase) -> nn.Module:
     """The model to train without its weights, on the device `meta`; reads no weights file."""
     config = check_model(section, registry)
+    task = _task(section, config)
+    for key, value in outputs_for(task, config, _named(section)).items():
+        setattr(config, key, value)
     with torch.device("meta"):
-        model: Any = AutoModelForCausalLM.from_config(
+        model: Any = CLASSES[task].from_config(
             config, dtype=getattr(torch, section.dtype), trust_remote_code=section.trust_remote_code
         )
         switch_off(model)
@@ -123,35 +124,30 @@ def load_frozen(
     section: ModelSection,
     registry: Registry,
     tokenizer: PreTrainedTokenizerBase | None = None,
-    num_labels: int | None = None,
 ) -> nn.Module:
     """A reference or teacher: the model called `name`, with the policy's dtype and quantisation; gradients off."""
-    model = _load(section, name, registry, tokenizer, num_labels, None)
+    model = _load(section, name, registry, tokenizer)
     return model.requires_grad_(False)
 
 
 def _load(
-    section: ModelSection,
-    name: str,
-    registry: Registry,
-    tokenizer: PreTrainedTokenizerBase | None,
-    num_labels: int | None,
-    revision: str | None,
+    section: ModelSection, other: str | None, registry: Registry, tokenizer: PreTrainedTokenizerBase | None
 ) -> nn.Module:
-    auto = AutoModelForCausalLM if num_labels is None else AutoModelForSequenceClassification
-    labels = {} if num_labels is None else {"num_labels": num_labels}
-    dtype: torch.dtype = getattr(torch, section.dtype)
+    """The section's own model, or another with the task that it was saved with."""
+    name, dtype = other or _named(section), getattr(torch, section.dtype)
     path = find_model(name, registry)
     try:
-        model: Any = auto.from_pretrained(
+        config = _config_at(path, section, other)
+        task = _task(section, config) if other is None else task_of_config(config)
+        model: Any = CLASSES[task].from_pretrained(
             path,
-            revision=revision,
+            revision=section.revision if other is None else None,
             dtype=dtype,
             use_safetensors=True,
             trust_remote_code=section.trust_remote_code,
             local_files_only=cache_only(path),
-            **labels,
-            **_quantized(section.quantize, dtype),
+            **outputs_for(task, config, name),
+            **_quantized(section.quantize, dtype, task),
         )
     except (OSError, ValueError) as error:
         raise _not_loaded("model", name, registry, error) from error
@@ -160,10 +156,31 @@ def _load(
     switch_off(model)
     if tokenizer is not None:
         grow_embeddings(model, len(tokenizer))
-        if num_labels is not None and model.config.pad_token_id is None:  # padded classifiers cannot do without
-            model.config.pad_token_id = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+        if task != "language":
+            _agree_on_padding(model.config.get_text_config(), tokenizer)
     loaded: nn.Module = model
     return loaded
+
+
+def _config_at(path: str, section: ModelSection, other: str | None) -> PretrainedConfig:
+    return AutoConfig.from_pretrained(
+        path,
+        revision=section.revision if other is None else None,
+        trust_remote_code=section.trust_remote_code,
+        local_files_only=cache_only(path),
+    )
+
+
+def _task(section: ModelSection, config: PretrainedConfig) -> Task:
+    return task_of_config(config) if section.head == "auto" else section.head
+
+
+def _agree_on_padding(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> None:
+    """A classifier tells by the id of padding where a sequence ends, so it and the tokenizer must mean the same one."""
+    if tokenizer.pad_token_id is None:
+        known = config.pad_token_id is not None and config.pad_token_id < len(tokenizer)
+        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(config.pad_token_id) if known else tokenizer.eos_token
+    config.pad_token_id = tokenizer.pad_token_id
 
 
 def _put_on(model: nn.Module, section: AdapterSection) -> nn.Module:
@@ -183,17 +200,22 @@ def _put_on(model: nn.Module, section: AdapterSection) -> nn.Module:
     return adapted
 
 
-def _quantized(bits: Literal["4bit", "8bit"] | None, dtype: torch.dtype) -> dict[str, Any]:
+def _quantized(bits: Literal["4bit", "8bit"] | None, dtype: torch.dtype, task: Task) -> dict[str, Any]:
     """Keywords of `from_pretrained` that load weights in few bits."""
     if bits is None:
         return {}
     if find_spec("bitsandbytes") is None:
         raise ModelError(f"`model.quantize: {bits}` needs bitsandbytes; install it with: pip install 'burnish[quantize]'")
+    skipped = None if task == "language" else ["score"]  # a fresh head is trained in full
     if bits == "8bit":
-        config = BitsAndBytesConfig(load_in_8bit=True)
+        config = BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=skipped)
     else:
         config = BitsAndBytesConfig(
-            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype,
+            llm_int8_skip_modules=skipped,
         )
     device = torch.cuda.current_device() if torch.cuda.is_available() else "cpu"
     return {"quantization_config": config, "device_map": {"": device}}

@@ -19,6 +19,7 @@ from burnish.errors import ModelError
 from burnish.model.head import OUTPUTS, LogitScale, read_outputs, read_vocabulary, tile_rows
 from burnish.model.signals import Signal
 from burnish.model.sites import Sites
+from burnish.model.tasks import task_of_model
 
 
 def base_of(model: nn.Module) -> Any:
@@ -49,6 +50,7 @@ class Scorer(nn.Module):
         self._no_split_modules: list[str] = list(getattr(base, "_no_split_modules", None) or [])
         self._scale = LogitScale.of(text)
         self._is_classifier = base.get_output_embeddings() is None
+        self._padding: int | None = text.pad_token_id if task_of_model(base) == "sequence" else None
         self._num_outputs: int = base.config.num_labels if self._is_classifier else text.vocab_size
         accepted = inspect.signature(base.forward).parameters
         self.no_cache = {"use_cache": False} if "use_cache" in accepted else {}
@@ -61,7 +63,7 @@ class Scorer(nn.Module):
         """
         hidden = self._hidden(layout).flatten(0, 1)  # [B * N, H]
         values: dict[Signal, Tensor] = {}
-        for site, index in (("predict", sites.predict), ("at", sites.at)):
+        for site, index in (("predict", sites.predict), ("at", self._at(sites))):
             wanted = tuple(signal for signal in signals if signal.site == site)
             if wanted and len(sites):
                 values.update(zip(wanted, self._read(hidden[index], sites.targets, wanted), strict=True))
@@ -69,6 +71,11 @@ class Scorer(nn.Module):
                 row = self._read(hidden[:1], layout.input_ids.flatten()[:1], wanted)
                 values.update(zip(wanted, (value[:0] for value in row), strict=True))
         return tuple(values[signal] for signal in signals)
+
+    def _at(self, sites: Sites) -> Tensor:
+        """Where a target itself is read: [M]. A classifier of sequences takes a token with the id of padding for padding, also
+        where it is the end of the sequence, and reads the one before."""
+        return sites.at if self._padding is None else torch.where(sites.targets == self._padding, sites.predict, sites.at)
 
     def _read(self, hidden: Tensor, targets: Tensor, signals: tuple[Signal, ...]) -> list[Tensor]:
         head = head_of(self.model)

@@ -72,5 +72,10 @@ def value(role: Role = "policy") -> Signal:
 
 
 def score(role: Role = "policy", parameters: tuple[tuple[str, float | str], ...] = ()) -> Signal:
-    """Output of the sequence-classification head at the target token."""
+    """Output of the sequence-classification head at the target token (`targets: end`), where transformers reads it too."""
     return Signal("score", role, site="at", parameters=parameters)
+
+
+def label_logp(label: int, role: Role = "policy") -> Signal:
+    """Log-probability of a label of the target token under the token-classification head, nats."""
+    return Signal("label_logp", role, site="at", parameters=(("label", float(label)),))
