@@ -42,7 +42,9 @@ def run(policy: nn.Module, reference: nn.Module) -> Callable[..., Evaluation]:
     """`evaluate` on the pairs, or on `rows`."""
 
     def run(objective: Any, rows: Any = PAIRS, **options: Any) -> Evaluation:
-        return evaluate(objective, rows, policy, tiny_tokenizer(chat=False), **{"reference": reference, **options})
+        return evaluate(
+            objective, rows, policy, tiny_tokenizer(chat=False), **{"reference": reference, "teacher": reference, **options}
+        )
 
     return run
 

@@ -18,7 +18,8 @@ def check_roles(config: Config, entries: Iterable[Entry]) -> None:
     """ConfigError when a part of the objective reads a model that the config rules out."""
     with config.located():
         for place, entry in enumerate(entries):
-            roles = {signal.role for signal in entry.signals() | entry.derived_signals()}
+            signals = entry.signals() | entry.derived_signals()
+            roles = {role for signal in signals for role in (signal.role, signal.beside)}
             path = f"objective.{place}: {entry.name}"
             if "reference" in roles and config.reference.model == "none":
                 raise ConfigError(

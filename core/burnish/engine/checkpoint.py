@@ -115,6 +115,12 @@ def save_checkpoint(
     on_first(accelerator, lambda: write_folder(folder, fill))
 
 
+def weight_names(folder: Path) -> list[str]:
+    """Names of the parameters that the checkpoint holds."""
+    with safe_open(folder / WEIGHTS, "pt") as file:
+        return list(file.keys())
+
+
 def load_weights(folder: Path, parameters: Mapping[str, nn.Parameter]) -> None:
     """Put the checkpoint's weights into the parameters that were trained, sharded as they are."""
     with safe_open(folder / WEIGHTS, "pt") as file, torch.no_grad():

@@ -16,6 +16,7 @@ from burnish.engine.manifest import write_folder
 from burnish.engine.run import Run
 from burnish.engine.sharding import whole
 from burnish.model.scorer import base_of
+from burnish.model.values import is_of_value_head
 
 
 def export_model(run: Run) -> Path:
@@ -41,7 +42,7 @@ def save_pretrained(model: Any, folder: Path, state: dict[str, Tensor]) -> None:
 
 
 def distinct(model: nn.Module) -> dict[str, Tensor]:
-    """The model's state, a tensor with several names (tied weights) under the first only."""
+    """The model's state as others load it: a tensor with several names (tied weights) under the first only, no value head."""
     seen: dict[int, str] = {}
-    state = model.state_dict(keep_vars=True)
+    state = {name: tensor for name, tensor in model.state_dict(keep_vars=True).items() if not is_of_value_head(name)}
     return {name: tensor for name, tensor in state.items() if seen.setdefault(id(tensor), name) == name}

@@ -22,6 +22,7 @@ from burnish.model.loading import check_model, load_frozen, load_policy, load_sh
 from burnish.model.roles import Roles, frozen_model, frozen_policy
 from burnish.model.scorer import Scorer, base_of
 from burnish.model.tasks import task_for
+from burnish.model.values import add_value_head
 from burnish.objective.compose import Objective
 from burnish.registry import Registry
 
@@ -47,6 +48,8 @@ def load_models(
     """The model to train, its roles, and why its layout is not the one asked for. model: a live one, used as it is."""
     if model is None:
         model = load_policy(config.model, registry, tokenizer)
+    if any(signal.name == "value" for signal in objective.signals("policy")) and base_of(model).get_output_embeddings():
+        add_value_head(base_of(model))
     if config.train.precision == "pure_bf16" and config.model.quantize is None:
         model.to(torch.bfloat16)
     if config.train.gradient_checkpointing:

@@ -160,7 +160,7 @@ class StepRunner:
             wanted = [
                 need for need in needs(parts, own, role) if not scores.recorded(self.objective.signals(role), need.sequence)
             ]
-            signals = self.objective.signals(role)
+            signals = tuple(signal for signal in self.objective.signals(role) if signal.beside is None)
             if not signals or (role == "policy" and not has_prepass(self.objective.entries)):
                 continue
             sequences, masks = [need.sequence for need in wanted], [need.mask for need in wanted]
@@ -216,7 +216,7 @@ class StepRunner:
 
     def _by_role(self, counts: Mapping[str, int]) -> dict[str, int]:
         """Counts of the roles that the objective reads, 0 where the cache knew all; `old` was the policy looking ahead."""
-        models = [role for role in ("policy", *FROZEN) if self.objective.signals(role)]
+        models = [role for role in ("policy", *FROZEN) if role in self.objective.roles]
         return {role: counts.get(role, 0) + (counts.get("old", 0) if role == "policy" else 0) for role in models}
 
     def _without_sync(self, more: bool) -> AbstractContextManager[Any]:

@@ -8,7 +8,7 @@ Shapes: n tile, M scored tokens, H hidden, V vocabulary (or labels of a classifi
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -17,13 +17,12 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from burnish.errors import ModelError, did_you_mean
+from burnish.model.divergence import LOWEST, divergence_of
 from burnish.model.signals import Signal
 
 # Logits held at once: 128 MiB of float32 on a CPU, 512 MiB on a GPU. Every tile adds to the whole gradient of the head, so
 # smaller tiles, and fewer than MIN_ROWS in any case, are slower (a third at 2**22 elements, 85 rows, measured on 2 cores).
 CPU_TILE_ELEMENTS, GPU_TILE_ELEMENTS, MIN_ROWS = 2**25, 2**27, 128
-# exp of it is 0 in every precision; a logit of -inf (a forbidden token) would make 0 * -inf = NaN in an entropy.
-LOWEST = -1e4
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +48,28 @@ class LogitScale:
         return logits if self.softcap is None else self.softcap * torch.tanh(logits / self.softcap)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Beside:
+    """A frozen model at the policy's scored positions. hidden: [M, H']. logits: its head, [n, H'] to wide logits [n, V']."""
+
+    hidden: Tensor
+    logits: Callable[[Tensor], Tensor]
+
+    def row(self) -> Beside:
+        """One row of zeros, where there is nothing to compare but every process compares."""
+        return replace(self, hidden=self.hidden.new_zeros(1, self.hidden.shape[-1]))
+
+
 class Tile:
     """Logits of a tile, divided by a temperature, and what several signals take from them, computed once.
 
+    teacher: the logits beside them, divided likewise, where a signal compares the two.
     known: [n] numbers of an earlier pass over the same tile; the recomputation in the backward pass reads them and so needs
     nothing of the logits but the logits. Reductions are detached: logp and entropy bring gradients of their own.
     """
 
-    def __init__(self, logits: Tensor, targets: Tensor, known: dict[str, Tensor]) -> None:
-        self.logits, self.targets, self._known = logits, targets, known  # [n, V], [n]
+    def __init__(self, logits: Tensor, targets: Tensor, known: dict[str, Tensor], teacher: Tensor | None = None) -> None:
+        self.logits, self.targets, self.teacher, self._known = logits, targets, teacher, known  # [n, V], [n]
 
     def logp(self) -> Tensor:
         """[n], nats."""
@@ -150,6 +162,7 @@ VOCABULARY: dict[str, Callable[[Tile], Tensor]] = {
     "mean_logit": Tile.mean_logit,
     "sum_p2": Tile.sum_p2,
 }
+COMPARING = frozenset({"divergence"})  # of this head's logits and those beside them
 WITHOUT_GRADIENT = frozenset({"top1", "mean_logit", "sum_p2"})
 OUTPUTS = frozenset({"score", "value", "label_logp"})  # read from a classifier's head, not from a vocabulary
 
@@ -166,35 +179,48 @@ def tile_rows(num_outputs: int, device: torch.device) -> int:
 
 
 def read_vocabulary(
-    head: nn.Module, scale: LogitScale, hidden: Tensor, targets: Tensor, signals: tuple[Signal, ...], rows: int
+    head: nn.Module,
+    scale: LogitScale,
+    hidden: Tensor,
+    targets: Tensor,
+    signals: tuple[Signal, ...],
+    rows: int,
+    beside: Beside | None = None,
 ) -> list[Tensor]:
     """Signals of a language-model head, in the order asked: [M] each.
 
-    hidden: [M, H]; targets: [M]; rows: the tile size. Raises ModelError for a signal without a rule.
+    hidden: [M, H]; targets: [M]; rows: the tile size; beside: the model that signals compare with, its tiles along with these.
+    Raises ModelError for a signal without a rule.
     """
     for signal in signals:
-        if signal.tile is None and signal.name not in VOCABULARY:
+        if signal.tile is None and signal.name not in {*VOCABULARY, *COMPARING}:
             raise ModelError(f"no signal named '{signal.name}' in a vocabulary. {did_you_mean(signal.name, VOCABULARY)}")
+        if signal.beside is not None and beside is None:
+            raise ModelError(f"the signal '{signal.name}' compares with the {signal.beside}, and there is none here")
 
     # With gradients first: when a checkpoint recomputes the tile, it stops at the last tensor that the backward pass needs.
     order = sorted(signals, key=lambda signal: signal.name in WITHOUT_GRADIENT)
 
-    def one(hidden: Tensor, targets: Tensor, known: dict[float, dict[str, Tensor]]) -> tuple[Tensor, ...]:
+    def one(hidden: Tensor, targets: Tensor, other: Tensor | None, known: dict[float, dict[str, Tensor]]) -> tuple[Tensor, ...]:
         raw: Tensor = head(hidden)
         logits = scale(wide(raw))
+        theirs = None if other is None or beside is None else beside.logits(other)
         tiles = {
-            signal.temperature: Tile(
-                logits if signal.temperature == 1 else logits / signal.temperature,
+            temperature: Tile(
+                logits if temperature == 1 else logits / temperature,
                 targets,
-                known.setdefault(signal.temperature, {}),
+                known.setdefault(temperature, {}),
+                theirs if theirs is None or temperature == 1 else theirs / temperature,
             )
-            for signal in signals
+            for temperature in {signal.temperature for signal in signals}
         }
         values = {signal: _read(signal, tiles[signal.temperature]) for signal in order}
         return tuple(values[signal] for signal in signals)
 
     run = partial(checkpoint, one, use_reentrant=False) if torch.is_grad_enabled() else one
-    columns = [run(*piece, {}) for piece in zip(torch.split(hidden, rows), torch.split(targets, rows), strict=True)]
+    own = torch.split(hidden, rows)
+    others = [None] * len(own) if beside is None else torch.split(beside.hidden, rows)
+    columns = [run(*piece, {}) for piece in zip(own, torch.split(targets, rows), others, strict=True)]
     return [torch.cat(values) for values in zip(*columns, strict=True)]
 
 
@@ -226,6 +252,8 @@ def read_outputs(head: nn.Module, hidden: Tensor, signals: tuple[Signal, ...]) -
 def _read(signal: Signal, tile: Tile) -> Tensor:
     if signal.tile is not None:
         return signal.tile(tile.logits, tile.targets)
+    if tile.teacher is not None and signal.name in COMPARING:
+        return divergence_of(tile.logits, tile.teacher, signal)
     if signal.name in WITHOUT_GRADIENT:
         with torch.no_grad():
             return VOCABULARY[signal.name](tile)

@@ -26,8 +26,9 @@ from burnish.errors import ModelError
 from burnish.model.adapters import adapter_off, has_adapter
 from burnish.model.cache import Numbers
 from burnish.model.hashing import weights_hash
+from burnish.model.head import Beside
 from burnish.model.scorer import Scorer
-from burnish.model.signals import Role, Signal
+from burnish.model.signals import Role, Signal, hidden
 from burnish.model.sites import Sites, sites_for
 
 
@@ -86,15 +87,28 @@ class Roles:
     forwards: Counter[str] = field(default_factory=Counter)
 
     def score(self, role: Role, layout: Layout, sites: Sites, signals: tuple[Signal, ...]) -> dict[Signal, Tensor]:
-        """One forward, counted: [M] per signal. `policy` carries gradients where they are enabled, no other role does."""
-        self.forwarded_tokens[role] += layout.num_tokens
-        self.forwards[role] += 1
+        """One forward, counted: [M] per signal. `policy` carries gradients where they are enabled, no other role does.
+
+        Signals that compare two models cost a forward of the other one too.
+        """
         device = next(self.policy.parameters()).device
         layout, sites = layout.to(device), sites.to(device)
+        others = {signal.beside for signal in signals if signal.beside is not None}
         with ExitStack() as stack:
+            beside = self._beside(layout, sites) if others else None
+            self.forwarded_tokens[role] += layout.num_tokens
+            self.forwards[role] += 1
             module = self.policy if role == "policy" else stack.enter_context(self._frozen(role))
-            values: tuple[Tensor, ...] = module(layout, sites, signals)
+            values: tuple[Tensor, ...] = module(layout, sites, signals, beside)
         return dict(zip(signals, values, strict=True))
+
+    def _beside(self, layout: Layout, sites: Sites) -> Beside:
+        """The teacher at the same sites; its logits come tile by tile, when the policy's do."""
+        [states] = self.score("teacher", layout, sites, (hidden(),)).values()
+        scorer = self.teacher and self.teacher.scorer
+        if not isinstance(scorer, Scorer):
+            raise ModelError("a teacher to compare with is a whole model of its own; this one is wrapped or shares the policy's")
+        return Beside(states, torch.no_grad()(scorer.logits))
 
     def score_frozen(
         self, role: Role, sequences: List[Sequence], masks: List[Mask], signals: tuple[Signal, ...], budget: int

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from burnish.batch.attention import NAME, attention_of, own_name, set_attention
 from burnish.batch.layout import Kind, Layout
 from burnish.errors import ModelError
-from burnish.model.head import OUTPUTS, LogitScale, read_outputs, read_vocabulary, tile_rows
-from burnish.model.signals import Signal
+from burnish.model.head import OUTPUTS, Beside, LogitScale, read_outputs, read_vocabulary, tile_rows, wide
+from burnish.model.signals import Signal, hidden
 from burnish.model.sites import Sites
 from burnish.model.tasks import task_of_model
+from burnish.model.values import value_head_of
 
 
 def base_of(model: nn.Module) -> Any:
@@ -55,20 +56,23 @@ class Scorer(nn.Module):
         accepted = inspect.signature(base.forward).parameters
         self.no_cache = {"use_cache": False} if "use_cache" in accepted else {}
 
-    def forward(self, layout: Layout, sites: Sites, signals: tuple[Signal, ...]) -> tuple[Tensor, ...]:
+    def forward(
+        self, layout: Layout, sites: Sites, signals: tuple[Signal, ...], beside: Beside | None = None
+    ) -> tuple[Tensor, ...]:
         """Every signal at every site, in the order of `signals`: [M] each, float32 (float64 for float64 models).
 
-        `layout` and `sites` are on the model's device. A signal's role is not looked at: the caller chose the model. A plain
-        tuple, because wrappers look into what a forward returns (ZeRO-3 takes the keys of a dict for names).
+        `layout` and `sites` are on the model's device. A signal's role is not looked at: the caller chose the model. beside:
+        a frozen model at the same sites, for signals that compare. A plain tuple, because wrappers look into what a forward
+        returns (ZeRO-3 takes the keys of a dict for names).
         """
-        hidden = self._hidden(layout).flatten(0, 1)  # [B * N, H]
+        states = self._hidden(layout).flatten(0, 1)  # [B * N, H]
         values: dict[Signal, Tensor] = {}
         for site, index in (("predict", sites.predict), ("at", self._at(sites))):
             wanted = tuple(signal for signal in signals if signal.site == site)
             if wanted and len(sites):
-                values.update(zip(wanted, self._read(hidden[index], sites.targets, wanted), strict=True))
+                values.update(zip(wanted, self._read(states[index], sites.targets, wanted, beside), strict=True))
             elif wanted:  # read one row all the same: every parameter then has a gradient, 0, as on the other ranks
-                row = self._read(hidden[:1], layout.input_ids.flatten()[:1], wanted)
+                row = self._read(states[:1], layout.input_ids.flatten()[:1], wanted, beside and beside.row())
                 values.update(zip(wanted, (value[:0] for value in row), strict=True))
         return tuple(values[signal] for signal in signals)
 
@@ -77,13 +81,32 @@ class Scorer(nn.Module):
         where it is the end of the sequence, and reads the one before."""
         return sites.at if self._padding is None else torch.where(sites.targets == self._padding, sites.predict, sites.at)
 
-    def _read(self, hidden: Tensor, targets: Tensor, signals: tuple[Signal, ...]) -> list[Tensor]:
+    def logits(self, states: Tensor) -> Tensor:
+        """What the head makes of hidden states [n, H]: [n, V], scaled and wide. For a frozen model beside another one."""
+        raw: Tensor = head_of(self.model)(states)
+        return self._scale(wide(raw))
+
+    def _read(self, states: Tensor, targets: Tensor, signals: tuple[Signal, ...], beside: Beside | None) -> list[Tensor]:
+        """Signals at the hidden states [M, H], in the order asked: [M] each."""
         head = head_of(self.model)
         if self._is_classifier:
-            return read_outputs(head, hidden, signals)
-        if unreadable := [signal.name for signal in signals if signal.name in OUTPUTS and signal.tile is None]:
+            return read_outputs(head, states, signals)
+        found: dict[Signal, Tensor] = {signal: states for signal in signals if signal == hidden()}
+        found |= {signal: self._value(states) for signal in signals if signal.name == "value"}
+        of_vocabulary = tuple(signal for signal in signals if signal not in found)
+        if unreadable := [signal.name for signal in of_vocabulary if signal.name in OUTPUTS and signal.tile is None]:
             raise ModelError(f"the signal '{unreadable[0]}' needs a classification head; this model is a language model")
-        return read_vocabulary(head, self._scale, hidden, targets, signals, tile_rows(self._num_outputs, hidden.device))
+        if of_vocabulary:
+            rows = tile_rows(self._num_outputs, states.device)
+            read = read_vocabulary(head, self._scale, states, targets, of_vocabulary, rows, beside)
+            found |= zip(of_vocabulary, read, strict=True)
+        return [found[signal] for signal in signals]
+
+    def _value(self, states: Tensor) -> Tensor:
+        """The value head's output for each hidden state: [M]."""
+        value_head = value_head_of(base_of(self.model))
+        values: Tensor = value_head(states.to(value_head.weight.dtype))
+        return wide(values)[:, 0]
 
     def _hidden(self, layout: Layout) -> Tensor:
         """What the model's forward hands to its head: [B, N, H]."""

@@ -40,6 +40,11 @@ class Signal:
         if not self.temperature > 0:
             raise ValueError(f"a signal's temperature must be above 0, got {self.temperature}")
 
+    @property
+    def beside(self) -> Role | None:
+        """The frozen role whose tiles stand beside this role's own when the signal is computed; most need none."""
+        return "teacher" if self.name == "divergence" else None
+
 
 def logp(role: Role = "policy", temperature: float = 1.0) -> Signal:
     """Log-probability of the target token, nats."""
@@ -64,6 +69,27 @@ def mean_logit(role: Role = "policy") -> Signal:
 def sum_p2(role: Role = "policy", temperature: float = 1.0) -> Signal:
     """Sum of squared next-token probabilities; carries no gradient (used by detached weights)."""
     return Signal("sum_p2", role, temperature=temperature)
+
+
+def divergence(beta: float = 0.0, temperature: float = 1.0, top_k: int = 0, tail: bool = True) -> Signal:
+    """How far the policy's next-token distribution p is from the teacher's q, nats; carries a gradient for the policy.
+
+    beta: 0 is KL(q || p), 1 is KL(p || q), between them the generalised Jensen-Shannon divergence
+    beta KL(q || m) + (1 - beta) KL(p || m), m = beta q + (1 - beta) p (arXiv:2306.13649). temperature: divides both models'
+    logits. top_k: compare on the teacher's k likeliest tokens, 0 for all; tail: with all others as one more outcome, else
+    renormalised. Raises ValueError out of range. Computed tile by tile: neither distribution is ever held whole.
+    """
+    if not 0 <= beta <= 1:
+        raise ValueError(f"beta must lie in [0, 1], got {beta}")
+    if top_k < 0:
+        raise ValueError(f"top_k must be 0 (all tokens) or more, got {top_k}")
+    parameters = (("beta", float(beta)), ("tail", float(tail and top_k > 0)), ("top_k", float(top_k)))
+    return Signal("divergence", temperature=temperature, parameters=parameters)
+
+
+def hidden() -> Signal:
+    """The hidden states from which the head predicts the target: [M, H]; for the core's own use, no loss sees them."""
+    return Signal("hidden")
 
 
 def value(role: Role = "policy") -> Signal:

@@ -48,9 +48,9 @@ class Objective:
 
     @property
     def roles(self) -> frozenset[Role]:
-        """Whose signals are read."""
-        roles: tuple[Role, ...] = ("policy", "reference", "teacher", "old", "behaviour")
-        return frozenset(role for role in roles if self.signals(role))
+        """Whose signals are read, or compared with."""
+        every = frozenset[Signal]().union(*(entry.signals() | entry.derived_signals() for entry in self.entries))
+        return frozenset(role for signal in every for role in (signal.role, signal.beside) if role is not None)
 
 
 @dataclass(frozen=True, eq=False)
