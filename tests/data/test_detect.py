@@ -122,7 +122,7 @@ def test_what_is_no_format_is_refused() -> None:
 
 def test_a_row_error_names_row_keys_and_expectation(registry: Registry) -> None:
     known = load_format("text", registry)
-    assert convert(known, {"text": "x"}, "f:1") == Text("x")
+    assert convert(known, {"text": "x"}, "f:1") == (Text("x"),)
     said = r"f:2 \(keys prompt\) is not a row of format 'text': expected text in 'text'; found nothing"
     with pytest.raises(RowError, match=said):
         convert(known, {"prompt": "x"}, "f:2")

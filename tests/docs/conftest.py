@@ -16,6 +16,11 @@ CHATS = [
     {"messages": [{"role": "user", "content": row["prompt"]}, {"role": "assistant", "content": row["chosen"].strip()}]}
     for row in PAIRS
 ]
+MARKED = [
+    {"prompt": row["prompt"], "completion": row[side], "label": side == "chosen"}
+    for row in PAIRS
+    for side in ("chosen", "rejected")
+]
 
 
 def write_rows(path: Path, rows: list[dict[str, object]]) -> None:
@@ -24,11 +29,12 @@ def write_rows(path: Path, rows: list[dict[str, object]]) -> None:
 
 @pytest.fixture
 def docs_folder(tmp_path: Path) -> Path:
-    """A fresh folder with `tiny-model/`, `pairs.jsonl` and `chats.jsonl`."""
+    """A fresh folder with `tiny-model/`, `pairs.jsonl`, `chats.jsonl` and `marked.jsonl`."""
     from burnish.testing import tiny_model, tiny_tokenizer
 
     tiny_model("llama").save_pretrained(tmp_path / "tiny-model")
     tiny_tokenizer().save_pretrained(tmp_path / "tiny-model")
     write_rows(tmp_path / "pairs.jsonl", list(PAIRS))
     write_rows(tmp_path / "chats.jsonl", list(CHATS))
+    write_rows(tmp_path / "marked.jsonl", list(MARKED))
     return tmp_path

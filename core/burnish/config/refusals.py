@@ -5,11 +5,12 @@ In: a config whose keys and types are right, and the registry. Out: one sentence
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from burnish.config.custom import NamedValue, named_values
-from burnish.config.sections import Sections
-from burnish.errors import PluginError, did_you_mean
+from burnish.config.sections import Sections, SourceSection
+from burnish.data.pairing import GIVES, kind_after
+from burnish.errors import DataError, PluginError, did_you_mean
 from burnish.registry import FormatRecord, LossRecord, Registry, custom_hash, is_custom, serves
 
 MAIN = "main"
@@ -52,11 +53,22 @@ def _other_kinds(config: Sections, registry: Registry) -> Iterator[str]:
     formats = {record.name: record.kind for record in registry.records(FormatRecord)}
     for source, losses in needs.items():
         section = config.data.get(source)
-        given = formats.get(section.format) if section else None
+        try:
+            given = _kind(section, formats) if section else None
+        except DataError as error:
+            yield f"data.{source}.{error}"
+            continue
         if not any(all(serves(kind, need) for need in losses) for kind in ([given] if given else losses)):
             wanted = " and ".join(f"'{name}' needs {need} rows" for need, name in losses.items() if need != "sequence")
             found = f", which holds {given} rows" if given else ""
             yield f"objective: {wanted} of the data source '{source}'{found}. Give each kind its own `source: NAME`"
+
+
+def _kind(section: SourceSection, formats: Mapping[str, str]) -> str | None:
+    """The kind of a source's examples, None where that is found out from its rows."""
+    if section.format in formats:
+        return kind_after(section.pairing, formats[section.format])
+    return None if section.pairing is None else next(iter(GIVES[section.pairing].values()))
 
 
 def _entries(config: Sections) -> Iterator[tuple[int, str, dict[str, object]]]:

@@ -128,6 +128,9 @@ class SourceSection(Section):
     """How rows become examples; `auto` finds out from many rows."""
     columns: dict[str, str] = Field(default_factory=dict)
     """What the format expects -> what the rows call it."""
+    pairing: Literal["all", "best_worst", "undo"] | None = None
+    """Make preference rows of ranked, rated or marked answers to one prompt (`all`: every better with every worse one;
+    `best_worst`), or take pairs apart into marked answers (`undo`)."""
     weight: AboveZero = 1.0
     """Share of every batch, relative to the other sources."""
     streaming: bool = False

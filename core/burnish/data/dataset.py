@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from burnish.data import stream
 from burnish.data.examples import Example, Row, RowError
 from burnish.data.mixture import Cursor, Mixture, Share, SizedDraws
-from burnish.data.prepare import Reader, held_out_section, open_reader, prepare
+from burnish.data.prepare import Reader, held_out_section, open_reader, prepare, render_chunk
 from burnish.data.render import Renderer
 from burnish.data.report import DataReport, SourceReport
 from burnish.data.units import Unit
@@ -106,7 +106,7 @@ def build_dataset(
         raise DataError(f"rows were given for source '{unknown[0]}', which the config does not have: {', '.join(config.data)}")
     readers = {name: open_reader(name, section, registry, (data or {}).get(name)) for name, section in config.data.items()}
     if accept is not None:
-        accept({name: reader.format.kind for name, reader in readers.items()})
+        accept({name: reader.kind for name, reader in readers.items()})
     renderer = Renderer(tokenizer, config.render)
     seed = config.train.seed
     sources = {name: _open(reader, config.data[name], renderer, registry, seed) for name, reader in readers.items()}
@@ -134,8 +134,8 @@ def _open(reader: Reader, section: SourceSection, renderer: Renderer, registry: 
 
 def _held_of_stream(reader: Reader, renderer: Renderer, fraction: float) -> list[Unit]:
     rows = list(stream.held_out(reader, fraction)) if fraction else []
-    rendered = renderer.render_many([example for _, example in rows], reader.name, [place.index for place, _ in rows])
-    return [one.result for one in rendered if isinstance(one.result, Unit)]
+    rendered = render_chunk([*rows], renderer, reader.name)
+    return [one.result for _, _, one in rendered if isinstance(one.result, Unit)]
 
 
 def _examples(reader: Reader, units: list[Unit]) -> Iterator[Example]:
@@ -143,6 +143,6 @@ def _examples(reader: Reader, units: list[Unit]) -> Iterator[Example]:
     wanted = iter(units)
     unit = next(wanted, None)
     for place, example in reader.examples():
-        if unit is not None and place.index == unit.row and not isinstance(example, RowError):
+        if unit is not None and (place.index, place.part) == (unit.row, unit.part) and not isinstance(example, RowError):
             yield example
             unit = next(wanted, None)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from burnish.data.examples import KINDS, Example, Row, RowError
+from burnish.data.examples import KINDS, Example, NoExample, Row, RowError
 from burnish.data.formats import Format
 from burnish.errors import DataError, PluginError, did_you_mean, raised
 from burnish.registry.records import FormatRecord
@@ -70,21 +70,24 @@ def load_format(name: str, registry: Registry) -> Format:
     return found
 
 
-def convert(known: Format, row: Row, where: str) -> Example:
-    """The example in `row`; a format that raises anything but `RowError` is named together with the row."""
+def convert(known: Format, row: Row, where: str) -> tuple[Example, ...]:
+    """The examples in `row`, most often one; a format that raises anything but `RowError` is named together with the row."""
     try:
-        example = known.convert(row)
+        found = known.convert(row)
+    except NoExample as error:
+        raise NoExample(f"{where}: {error}", error.reason) from error
     except RowError as error:
         raise RowError(f"{where} (keys {keys(row)}) is not a row of format '{known.name}': {error}") from error
     except Exception as error:
         place = f"{where} (keys {keys(row)})"
         raise PluginError(f"format '{known.name}' failed in convert() on {place}: {raised(error)}") from error
-    if not isinstance(example, KINDS[known.kind]):
+    examples: tuple[Example, ...] = found if isinstance(found, tuple) and found else (found,)  # type: ignore[assignment]
+    if wrong := [example for example in examples if not isinstance(example, KINDS[known.kind])]:
         raise PluginError(
-            f"format '{known.name}' promises {known.kind} examples, but its convert() made {type(example).__name__} "
-            f"of {where} (keys {keys(row)}); it returns a {KINDS[known.kind].__name__} (burnish.data.examples)"
+            f"format '{known.name}' promises {known.kind} examples, but its convert() made {type(wrong[0]).__name__} "
+            f"of {where} (keys {keys(row)}); it returns a {KINDS[known.kind].__name__} (burnish.data.examples) or several"
         )
-    return example
+    return examples
 
 
 def keys(row: Row) -> str:

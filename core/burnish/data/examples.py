@@ -19,6 +19,17 @@ Said: TypeAlias = str | tuple[Message, ...]
 class RowError(DataError):
     """A row that is not what its format expects; the message says what was expected and what was found."""
 
+    reason = "bad_row"
+
+
+class NoExample(RowError):
+    """A row that is well formed and holds nothing to learn from. It is dropped and counted. reason: `no_example`, or `no_pair`:
+    nothing to pair it with."""
+
+    def __init__(self, message: str, reason: str = "no_example") -> None:
+        super().__init__(message)
+        self.reason = reason
+
 
 @dataclass(frozen=True)
 class Side:

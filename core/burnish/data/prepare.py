@@ -6,7 +6,7 @@ Knows one source; mixing is not its business.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from burnish.data import cache, split
 from burnish.data.detect import convert, detect_format
 from burnish.data.examples import Example, Row, RowError
 from burnish.data.formats import Format
+from burnish.data.pairing import check_streaming, kind_after, paired
 from burnish.data.render import Rendered, Renderer
 from burnish.data.report import SHOWN, SourceReport
 from burnish.data.sources import Place, RowSource, open_source
@@ -47,29 +48,43 @@ class Reader:
     format: Format
     limit: int | None
     drop_bad: bool
+    pairing: str | None = None
+
+    @property
+    def kind(self) -> str:
+        """The kind of its examples."""
+        return kind_after(self.pairing, self.format.kind)
 
     def examples(self) -> Iterator[tuple[Place, Example | RowError]]:
-        """Every row with its place, as an example or as what is wrong with it."""
+        """Every example with its place, and what is wrong with rows that are none."""
+        return paired(self._converted(), self.pairing, self.format.kind)
+
+    def _converted(self) -> Iterator[tuple[Place, Example | RowError]]:
         for place, row in islice(self.source, self.limit):
             try:
-                yield place, convert(self.format, row, str(place))
+                examples = convert(self.format, row, str(place))
             except RowError as error:
                 yield place, error
+            else:
+                yield from ((replace(place, part=part) if part else place, one) for part, one in enumerate(examples))
 
     def report(self) -> SourceReport:
         """An empty report."""
-        return SourceReport(self.name, self.format.name, self.format.kind)
+        return SourceReport(self.name, self.format.name, self.kind, self.pairing)
 
     @cached_property
     def identity(self) -> tuple[str, ...]:
         """What the examples depend on."""
         code = source_file(type(self.format).__module__)
         text = code.read_text(encoding="utf-8") if code else ""
-        return (self.source.name, self.source.fingerprint(), self.format.name, text, str(self.limit))
+        return (self.source.name, self.source.fingerprint(), self.format.name, text, str(self.limit), str(self.pairing))
 
 
 def open_reader(name: str, section: SourceSection, registry: Registry, live: Iterable[Row] | None = None) -> Reader:
-    """The reader of a section's rows, or of the live ones; its format is told from the first `LOOKED_AT`."""
+    """The reader of a section's rows, or of the live ones; its format is told from the first `LOOKED_AT`.
+
+    DataError where there are no rows, no format knows them, or they cannot be paired as the section says.
+    """
     source, drop_bad = open_source(section, registry, live), section.bad_rows == "drop"
     looked_at = list(islice(source, LOOKED_AT if section.limit is None else min(section.limit, LOOKED_AT)))
     if not looked_at:
@@ -80,7 +95,13 @@ def open_reader(name: str, section: SourceSection, registry: Registry, live: Ite
         known = detect_format([row for _, row in looked_at], registry, section.format, places.__getitem__, mixed=drop_bad)
     except DataError as error:
         raise DataError(f"data.{name}: {error}") from error
-    return Reader(name, source, known, section.limit, drop_bad)
+    try:
+        kind_after(section.pairing, known.kind)
+        if section.streaming:
+            check_streaming(section.pairing, known.kind)
+    except DataError as error:
+        raise DataError(f"data.{name}.{error}") from error
+    return Reader(name, source, known, section.limit, drop_bad, section.pairing)
 
 
 def held_out_section(section: SourceSection, holdout: str, known: Format) -> SourceSection:
@@ -155,8 +176,12 @@ def render_chunk(
 
 
 def _placed(rendered: Rendered, place: Place) -> Rendered:
-    """Errors of rendering with the row's place."""
-    return Rendered(RowError(f"{place}: {rendered.result}")) if isinstance(rendered.result, RowError) else rendered
+    """Errors of rendering with the row's place, and units with the part of the row that they are."""
+    if isinstance(rendered.result, RowError):
+        return Rendered(RowError(f"{place}: {rendered.result}"))
+    if place.part and isinstance(rendered.result, Unit):
+        return replace(rendered, result=replace(rendered.result, part=place.part))
+    return rendered
 
 
 def _cached(reader: Reader, renderer: Renderer) -> tuple[pa.Table, SourceReport]:

@@ -15,6 +15,8 @@ REASONS = {
     "over_length": "longer than render.max_length",
     "no_targets": "without a target token",
     "bad_row": "not of the source's format",
+    "no_example": "without anything that their format makes an example of",
+    "no_pair": "without a better or worse answer to their prompt",
 }
 NOTES = {
     "first_target_lost": "begin with a target that nothing precedes (no prompt and no BOS); it is not scored",
@@ -32,12 +34,14 @@ NOTES = {
 class SourceReport:
     """Counts of one source. dropped: reason -> rows; notes: what was noticed -> rows; seen: reason or note -> some places.
 
-    kept and held_out count units; tokens and targets are those of the kept ones.
+    rows counts examples, of which a source's row may hold several. kept and held_out count units; tokens and targets are those
+    of the kept ones.
     """
 
     name: str
     format: str
     kind: str
+    pairing: str | None = None
     rows: int = 0
     kept: int = 0
     held_out: int = 0
@@ -56,8 +60,8 @@ class SourceReport:
             self.dropped[rendered.result.reason] += 1
             self._see(rendered.result.reason, f"{place}: {rendered.result.detail}")
         elif not isinstance(rendered.result, Unit):
-            self.dropped["bad_row"] += 1
-            self._see("bad_row", str(rendered.result))
+            self.dropped[rendered.result.reason] += 1
+            self._see(rendered.result.reason, str(rendered.result))
 
     def note(self, note: str, place: object) -> None:
         """Adds something noticed about a row."""
@@ -77,11 +81,16 @@ class SourceReport:
         """The report in words."""
         held = f", {self.held_out} held out" if self.held_out else ""
         yield (
-            f"{self.name}: {self.rows} rows ({self.format}), {self.kept} for training{held}, "
+            f"{self.name}: {self.rows} rows ({self.made_by}), {self.kept} for training{held}, "
             f"{self.tokens} tokens, {self.targets} of them targets"
         )
         yield from (f"  {count} dropped, {REASONS[reason]}: {self.places(reason)}" for reason, count in self.dropped.items())
         yield from (f"  {count} rows {NOTES[note]}: {self.places(note)}" for note, count in self.notes.items())
+
+    @property
+    def made_by(self) -> str:
+        """The format, and how its rows were paired."""
+        return self.format if self.pairing is None else f"{self.format}, pairing: {self.pairing}"
 
     def places(self, what: str) -> str:
         """Some of the places where a reason or note was found."""

@@ -26,14 +26,19 @@ NUMERIC = ("label", "rating", "weight", "margin")  # what formats read as number
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a row stands: its index in the source, and the line of a file where that is known."""
+    """Where a row stands: its index in the source, and the line of a file where that is known.
+
+    part: which of the examples that were made of the row.
+    """
 
     index: int
     name: str
     line: int | None = None
+    part: int = 0
 
     def __str__(self) -> str:
-        return f"row {self.index} of {self.name}" if self.line is None else f"{self.name}:{self.line}"
+        row = f"row {self.index} of {self.name}" if self.line is None else f"{self.name}:{self.line}"
+        return f"{row} (its example {self.part + 1})" if self.part else row
 
 
 @dataclass(frozen=True)

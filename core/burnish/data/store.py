@@ -20,6 +20,7 @@ _SEQUENCE = pa.struct(
 SCHEMA = pa.schema(
     [
         ("row", pa.int64()),  # index in the source
+        ("part", pa.int64()),  # which of the row's examples
         ("draw", pa.float64()),  # where the row falls in [0, 1) when a fraction is held out
         ("num_tokens", pa.int64()),
         ("num_targets", pa.int64()),
@@ -65,6 +66,7 @@ class Units(Sequence[Unit]):
 def _unit_row(unit: Unit, draw: float) -> dict[str, Any]:
     return {
         "row": unit.row,
+        "part": unit.part,
         "draw": draw,
         "kind": unit.kind,
         "scalars": json.dumps(dict(unit.scalars)),
@@ -87,7 +89,7 @@ def _sequence_row(sequence: TokenSequence) -> dict[str, Any]:
 
 def _to_unit(values: Mapping[str, Any], source: str) -> Unit:
     sequences = tuple(_to_sequence(item) for item in values["sequences"])
-    return Unit(values["kind"], sequences, source, json.loads(values["scalars"]), values["row"])
+    return Unit(values["kind"], sequences, source, json.loads(values["scalars"]), values["row"], values["part"])
 
 
 def _to_sequence(values: Mapping[str, Any]) -> TokenSequence:

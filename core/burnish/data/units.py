@@ -74,13 +74,14 @@ class Sequence:
 @dataclass(frozen=True, eq=False)
 class Unit:
     """What a loss couples. kind: the canonical kind (`preference`, `chat`, ...); source: the data source's name in the config;
-    scalars: numbers of the whole unit (`weight`, `margin`); row: where it came from, for messages only."""
+    scalars: numbers of the whole unit (`weight`, `margin`); row, part: where it came from, for messages only."""
 
     kind: str
     sequences: tuple[Sequence, ...]
     source: str = "main"
     scalars: Mapping[str, float] = field(default_factory=dict)
     row: int = -1
+    part: int = 0
 
     @cached_property
     def id(self) -> str:

@@ -16,7 +16,8 @@ class Format(Protocol):
 
     sniff: how many of the row's columns the format explains; 0 (or False) when the row is not of its form. Over the rows
     looked at, the highest sum wins; a format that also recognises the text in a column adds one for it.
-    convert: the example; raises `RowError` with what was expected and what was found.
+    convert: the example, or a tuple of those that the row holds. Raises `RowError` with what was expected and what was found;
+    `NoExample` when the row is as expected and holds none.
     """
 
     name: str
@@ -24,4 +25,4 @@ class Format(Protocol):
 
     def sniff(self, row: Row) -> float: ...
 
-    def convert(self, row: Row) -> Example: ...
+    def convert(self, row: Row) -> Example | tuple[Example, ...]: ...
