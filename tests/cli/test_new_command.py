@@ -92,11 +92,11 @@ def test_classes_end_with_their_kind(name: str, class_name: str) -> None:
     ("arguments", "said"),
     [
         (("los", "mine"), "no kind of plugin named 'los'. Did you mean 'loss'? Known: advantage, backend, "),
-        (("loss", "My Loss"), "'My Loss' cannot name a loss: a name is lower-case words joined by '-' or '_', such as 'my-loss'."),
+        (("loss", "My Loss"), "'My Loss' cannot name a loss: a name is lower-case words joined by '-' or '_', such as 'my-"),
         (("advantage", "2x"), "'2x' cannot name an advantage: a name is lower-case words joined by '-' or '_', such as 'x'."),
         (("loss", "../up"), "'../up' cannot name a loss"),
         (("loss", "burnish-mine"), "'burnish-mine' would become burnish-burnish-mine: leave out the 'burnish-'."),
-        (("loss", "dpo"), "the package burnish-dpo is installed already, in version 0.1.0. Take another name, or uninstall"),
+        (("loss", "dpo"), "the package burnish-dpo 0.1.0 is installed already. Take another name, or uninstall that one."),
         (("loss", "bco-pair"), "there is a loss 'bco_pair' already, from burnish-bco 0.1.0. Take another name"),
         (("format", "prompt-completion"), "there is a format 'prompt_completion' already, from burnish 0.1.0."),
         (("backend", "hf"), "there is a backend 'hf' already, from burnish 0.1.0."),

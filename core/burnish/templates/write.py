@@ -30,6 +30,7 @@ KINDS = {
 }
 """What can be begun, in words."""
 SUFFIX = ".template"
+OTHER = "Take another name, or uninstall that one."
 
 
 @dataclass(frozen=True)
@@ -101,13 +102,10 @@ def require_free(beginning: Beginning, registry: Registry) -> None:
     record_kind = _record(beginning.kind)
     for plugin in registry.plugins:
         if plugin.distribution.replace("_", "-") == f"burnish-{beginning.slug}":
-            raise PluginError(f"the package burnish-{beginning.slug} is installed already, in version {plugin.version}. {OTHER}")
+            raise PluginError(f"the package {plugin.provider} is installed already. {OTHER}")
         for record in plugin.records:
             if type(record) is record_kind and record.name.replace("_", "-") == beginning.slug:
                 raise PluginError(f"there is a {record.word} '{record.name}' already, from {plugin.provider}. {OTHER}")
-
-
-OTHER = "Take another name, or uninstall that one."
 
 
 def write_package(beginning: Beginning, folder: Path) -> list[str]:
