@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from burnish.config import Config, check_roles, load_config, to_yaml, with_plugin_options
+from burnish.config import Config, load_config, to_yaml, with_plugin_options
 from burnish.errors import ConfigError, PluginError
-from burnish.model.signals import Signal, logp
 from burnish.registry import Registry
 
 Write = Callable[[str], Path]
@@ -22,11 +20,6 @@ def refused(kit: Registry, source: Path | dict[str, Any], *overrides: str) -> st
     with pytest.raises(ConfigError) as error:
         load_config(source, overrides, kit)
     return str(error.value)
-
-
-def entry(name: str, *signals: Signal) -> Any:
-    """A part of an objective that reads these signals."""
-    return SimpleNamespace(name=name, signals=lambda: frozenset(signals), derived_signals=frozenset)
 
 
 def test_an_empty_config_is_all_defaults(kit: Registry) -> None:
@@ -237,16 +230,6 @@ def test_options_of_plugins_are_checked_by_their_signatures(kit: Registry, write
     with pytest.raises(ConfigError) as error:
         with_plugin_options(config, kit)
     assert said in str(error.value)
-
-
-def test_a_loss_that_needs_a_reference_where_there_is_none(kit: Registry, write: Write) -> None:
-    config = load_config(write("reference: {model: none}\nobjective: [pairs]\n"), registry=kit)
-    check_roles(config, [entry("pairs", logp())])
-    with pytest.raises(ConfigError) as error:
-        check_roles(config, [entry("pairs", logp(), logp(role="reference"))])
-    assert str(error.value).startswith("run.yaml:2: objective.0: pairs compares with a reference, but run.yaml:1 says")
-    with pytest.raises(ConfigError, match="pairs learns from a teacher, but there is none"):
-        check_roles(config, [entry("pairs", logp(role="teacher"))])
 
 
 def test_shown_configs_read_back(kit: Registry, write: Write) -> None:

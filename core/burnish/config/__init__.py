@@ -8,7 +8,6 @@ config.
 from burnish.config.custom import custom_values
 from burnish.config.defaults import with_plugin_options
 from burnish.config.load import Config, load_config
-from burnish.config.roles import check_roles
 from burnish.config.show import to_yaml
 
-__all__ = ["Config", "check_roles", "custom_values", "load_config", "to_yaml", "with_plugin_options"]
+__all__ = ["Config", "custom_values", "load_config", "to_yaml", "with_plugin_options"]

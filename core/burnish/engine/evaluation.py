@@ -5,16 +5,10 @@ In: a run. Out: metrics named `eval/...`. Changes neither weights nor the states
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
+from burnish.engine.best import Best
+from burnish.engine.run import Run
 from burnish.engine.sharding import unsharded
-from burnish.errors import ConfigError, did_you_mean
 from burnish.rollout.evaluation import evaluate_rewards
-
-if TYPE_CHECKING:
-    from burnish.engine.run import Run
 
 
 def score(run: Run) -> dict[str, float]:
@@ -25,26 +19,6 @@ def score(run: Run) -> dict[str, float]:
     result = run.runner.run(units, run.state.objective, train=False)
     parts = {f"loss/{name}": value for name, value in result.parts.items()}
     return {f"eval/{name}": value for name, value in {"loss": result.loss, **parts, **result.metrics}.items()}
-
-
-@dataclass(frozen=True)
-class Best:
-    """The best evaluation so far."""
-
-    step: int
-    value: float
-    metrics: Mapping[str, float]
-
-    @classmethod
-    def of(cls, metrics: Mapping[str, float], step: int, name: str) -> Best:
-        """The evaluation of `step`, judged by the metric `name`."""
-        if name not in metrics:
-            raise ConfigError(f"evaluate.metric: no evaluation gives '{name}'. {did_you_mean(name, metrics)}")
-        return cls(step, metrics[name], metrics)
-
-    def beats(self, other: Best, greater_is_better: bool) -> bool:
-        """Whether this one is better; a number that is not finite never is."""
-        return self.value > other.value if greater_is_better else self.value < other.value
 
 
 def check_metric(run: Run) -> None:

@@ -18,7 +18,7 @@ from torch import nn
 from burnish.batch.layout import Kind
 from burnish.batch.plan import plan
 from burnish.batch.trie import num_unique_tokens
-from burnish.config import Config, check_roles, custom_values
+from burnish.config import Config, custom_values
 from burnish.data.dataset import Cursor, TrainData, build_dataset
 from burnish.data.units import Sequence, Unit
 from burnish.engine.budget import activation_bytes, choose_budget, free_bytes
@@ -30,6 +30,7 @@ from burnish.model.loading import load_shapes, load_tokenizer
 from burnish.model.scorer import base_of
 from burnish.objective.compose import Objective
 from burnish.objective.entries import check_kinds
+from burnish.objective.roles import check_roles
 
 if TYPE_CHECKING:
     from burnish.config.sections import OptimizerSection

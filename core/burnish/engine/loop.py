@@ -18,8 +18,9 @@ from torch.distributed.tensor import DTensor
 from torch.nn.utils import clip_grad_norm_
 
 from burnish.data.units import Unit
+from burnish.engine.best import Best
 from burnish.engine.checkpoint import load_weights, save_checkpoint
-from burnish.engine.evaluation import Best, check_metric, evaluate
+from burnish.engine.evaluation import check_metric, evaluate
 from burnish.engine.guard import blame, breakage, named
 from burnish.engine.interrupts import Interrupted, Interrupts
 from burnish.engine.randomness import random_state

@@ -15,8 +15,8 @@ from torch import nn
 
 from burnish.data.dataset import Cursor, TrainData
 from burnish.engine.alarms import Alarms
+from burnish.engine.best import Best
 from burnish.engine.checkpoint import Checkpoints, Trained
-from burnish.engine.evaluation import Best
 from burnish.engine.guard import Guard
 from burnish.engine.observers import Observers
 from burnish.engine.progress import Progress

@@ -17,7 +17,6 @@ from accelerate.utils import gather_object, set_seed
 from torch import nn
 
 from burnish.config import Config
-from burnish.config.roles import check_roles
 from burnish.data.dataset import Cursor, TrainData, build_dataset
 from burnish.engine.budget import choose_budget
 from burnish.engine.checkpoint import Trained
@@ -38,6 +37,7 @@ from burnish.model.loading import load_tokenizer
 from burnish.model.scorer import base_of
 from burnish.objective.compose import Objective
 from burnish.objective.entries import check_kinds
+from burnish.objective.roles import check_roles
 from burnish.registry import Registry
 from burnish.rollout.rewards import Reward, load_reward
 

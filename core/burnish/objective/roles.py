@@ -5,13 +5,10 @@ refusal.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
-from burnish.config.load import Config
+from burnish.config import Config
 from burnish.errors import ConfigError
-
-if TYPE_CHECKING:
-    from burnish.objective.entries import Entry
+from burnish.objective.entries import Entry
 
 
 def check_roles(config: Config, entries: Iterable[Entry]) -> None:
