@@ -188,6 +188,14 @@ def test_an_adapter_is_continued(make_config: MakeConfig, tmp_path: Path) -> Non
     assert_same(weights(first.path), weights(again.path))
 
 
+def test_the_reference_of_a_continued_adapter_is_the_model_that_it_made(make_config: MakeConfig, tmp_path: Path) -> None:
+    sft = make_config(objective=[{"sft": {"on": "chosen"}}], model={"adapter": LORA}, output=str(tmp_path / "first"))
+    first = train(sft, overrides=["optimizer.lr=0.1"])
+    again = train(make_config(objective=["dpo"], model={"adapter": {"path": str(first.model_path)}}))
+    log = [json.loads(line) for line in (again.path / "metrics.jsonl").read_text().splitlines()]
+    assert log[0]["loss"] == pytest.approx(math.log(2), rel=1e-5)  # policy == reference
+
+
 def test_trackers_write(make_config: MakeConfig, tmp_path: Path) -> None:
     train(make_config(track="tensorboard"))
     assert list((tmp_path / "run").rglob("events.out.tfevents.*"))

@@ -36,6 +36,13 @@ def expected_logps(model: torch.nn.Module, sequences: list[Sequence], masks: lis
     return [logps[np.flatnonzero(mask) - 1, sequence.ids[mask]] for logps, sequence, mask in triples]
 
 
+def perturb_adapter(model: torch.nn.Module) -> None:
+    with torch.no_grad():
+        for name, tensor in model.named_parameters():
+            if "lora_" in name:
+                tensor.add_(torch.randn(tensor.shape, generator=torch.Generator().manual_seed(0)), alpha=0.3)
+
+
 def perturb(model: torch.nn.Module) -> None:
     with torch.no_grad():
         for parameter in model.parameters():
@@ -139,6 +146,40 @@ def test_a_role_without_a_model_is_named() -> None:
     sequences, masks = batch()
     with pytest.raises(ModelError, match=r"no model for the role 'teacher'; name one under `teacher\.model`"):
         Roles(Scorer(tiny_model("llama")), "tree").score_frozen("teacher", sequences, masks, (logp(),), BUDGET)
+
+
+def test_an_adapter_that_is_continued_is_copied_as_the_reference() -> None:
+    sequences, masks = batch()
+    model = add_lora(tiny_model("llama"), targets=["q_proj", "embed_tokens"])
+    fresh = frozen_policy(model, "tree", "float32")
+    assert fresh.scorer is None
+    perturb_adapter(model)
+    before = expected_logps(model, sequences, masks)
+    reference = frozen_policy(model, "tree", "float32")
+    assert reference.key != fresh.key
+    roles = Roles(Scorer(model, "tree"), "tree", reference)
+    perturb_adapter(model)
+    found = roles.score_frozen("reference", sequences, masks, (logp(),), BUDGET)
+    for values, expected in zip(found, before, strict=True):
+        np.testing.assert_allclose(values[logp()], expected, rtol=1e-4, atol=1e-4)
+    assert reference.scorer is not None
+    places = [{tensor.data_ptr() for tensor in one.parameters()} for one in (model, reference.scorer)]
+    num_frozen = sum(not tensor.requires_grad for tensor in model.parameters())
+    assert len(places[0] & places[1]) == num_frozen, "the frozen weights are there once"
+
+
+def test_trained_adapters_and_modules_are_part_of_what_a_model_is() -> None:
+    def adapted() -> torch.nn.Module:
+        return add_lora(tiny_model("llama_untied"), targets=["q_proj"], modules_to_save=["lm_head"])
+
+    key = weights_hash(adapted())
+    perturb_adapter(model := adapted())
+    assert weights_hash(model) != key
+    assert weights_hash(model, base=True) == key
+    with torch.no_grad():
+        (model := adapted()).get_output_embeddings().modules_to_save["default"].weight.mul_(2)
+    assert weights_hash(model) != key
+    assert weights_hash(model, base=True) == key
 
 
 def test_the_hash_is_of_the_base_weights() -> None:

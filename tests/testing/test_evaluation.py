@@ -99,3 +99,18 @@ def test_trajectories_bring_their_own_numbers() -> None:
     logps = model(torch.tensor([ids])).logits[0].log_softmax(-1)[[1, 2], [7, 8]]
     row = {"prompt_ids": ids[:2], "completion_ids": ids[2:], "old_logps": [-1.0, -2.0], "advantages": 1.0}
     assert evaluate(RATIO, [row], model, TOKENIZER).loss == pytest.approx(math.exp(logps.sum().item() + 3), rel=1e-4)
+
+
+def test_an_adapted_reference_is_not_taken_for_its_base() -> None:
+    """Both have the same weights below the adapter, and what frozen models said is remembered."""
+    rows = [{"prompt": "2 + 2 =", "chosen": " 4", "rejected": " 5"}]
+    torch.manual_seed(0)
+    adapted = add_lora(tiny_model(), targets=["q_proj"])
+    for name, tensor in adapted.named_parameters():
+        if "lora_B" in name:
+            tensor.data.fill_(0.3)
+    policy, tokenizer = tiny_model(seed=1), tiny_tokenizer()
+    base, adapter = (evaluate(["dpo"], rows, policy, tokenizer, reference=one).loss for one in (tiny_model(), adapted))
+    merged = evaluate(["dpo"], rows, policy, tokenizer, reference=adapted.merge_and_unload()).loss
+    assert adapter == pytest.approx(merged, rel=1e-4)
+    assert adapter != pytest.approx(base, rel=1e-2)

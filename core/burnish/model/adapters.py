@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
+from peft.tuners.lora import LoraLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils.other import AuxiliaryTrainingWrapper
 from torch import Tensor, nn
@@ -108,6 +109,35 @@ def adapter_off(model: nn.Module) -> Iterator[None]:
     finally:
         for layer, was_disabled in zip(layers, before, strict=True):
             layer._disable_adapters = was_disabled
+
+
+def is_fresh(model: nn.Module) -> bool:
+    """Whether switching adapters off would change no output: there are none, or the active ones are as they were made."""
+    for layer in model.modules():
+        if isinstance(layer, BaseTunerLayer):
+            if not all(_adds_nothing(layer, name) for name in layer.active_adapters):
+                return False
+        elif isinstance(layer, AuxiliaryTrainingWrapper):
+            before = layer.original_module.state_dict()
+            for name in layer.active_adapters:
+                trained = layer.modules_to_save[name].state_dict() if name in getattr(layer, "modules_to_save", {}) else {}
+                if any(not torch.equal(trained[key], before[key]) for key in trained):
+                    return False
+    return True
+
+
+def _adds_nothing(layer: BaseTunerLayer, name: str) -> bool:
+    """Whether one of the two factors of a LoRA layer is zero; of other kinds of adapters it is not known."""
+    if not isinstance(layer, LoraLayer):
+        return False
+    factors = [part[name] for part in (layer.lora_A, layer.lora_B) if name in part]
+    factors += [part[name] for part in (layer.lora_embedding_A, layer.lora_embedding_B) if name in part]
+    return not factors or any(not getattr(factor, "weight", factor).any() for factor in factors)
+
+
+def active_adapters(model: nn.Module) -> list[str]:
+    """The names of the adapters that the model answers with."""
+    return sorted({name for layer in model.modules() if isinstance(layer, BaseTunerLayer) for name in layer.active_adapters})
 
 
 def has_adapter(model: nn.Module) -> bool:

@@ -1,6 +1,6 @@
 """Hashes of weights: the identity of a frozen model, whatever file or wrapper it came in.
 
-In: a module. Out: a hex digest. Adapters are left out, for they are switched off when their base is the reference.
+In: a module. Out: a hex digest. An adapter that changes nothing yet is left out: the model is its base.
 """
 
 from __future__ import annotations
@@ -12,11 +12,17 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
+from burnish.model.adapters import active_adapters, is_fresh
 
-def weights_hash(model: nn.Module) -> str:
-    """Digest of names, dtypes, shapes and bytes of all weights (of the base alone when there is an adapter)."""
+
+def weights_hash(model: nn.Module, *, base: bool = False) -> str:
+    """Digest of names, dtypes, shapes and bytes of all weights; with `base` of those below the adapters alone."""
     digest = hashlib.blake2b(digest_size=16)
-    for name, tensor in sorted(_base_weights(model), key=lambda item: item[0]):
+    weights = _base_weights(model)
+    if not base and not is_fresh(model):
+        digest.update(f"adapters {active_adapters(model)}|".encode())
+        weights = chain(model.named_parameters(), model.named_buffers())
+    for name, tensor in sorted(weights, key=lambda item: item[0]):
         digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
         digest.update(_bytes(tensor))
     return digest.hexdigest()

@@ -23,7 +23,7 @@ from burnish.batch.layout import Kind, Layout, lay_out
 from burnish.batch.plan import plan
 from burnish.data.units import Mask, Sequence, Unit
 from burnish.errors import ModelError
-from burnish.model.adapters import adapter_off, has_adapter
+from burnish.model.adapters import adapter_off, has_adapter, is_fresh
 from burnish.model.cache import Numbers
 from burnish.model.hashing import weights_hash
 from burnish.model.head import Beside
@@ -50,14 +50,16 @@ class Frozen:
 
 
 def frozen_policy(model: nn.Module, kind: Kind, precision: str | None = None) -> Frozen:
-    """The policy as it is now: its base when it has an adapter, else a copy.
+    """The policy as it is now: its base when it has a fresh adapter, else a copy.
 
+    An adapter that is continued has made another model of its base: then its weights are copied, and all frozen ones shared.
     precision: names the arithmetic (`float32`, `bf16`, ...) for the cache; None: its numbers are not cached.
     """
     key = None if precision is None else _key(model, precision)
-    if has_adapter(model):
+    if has_adapter(model) and is_fresh(model):
         return Frozen(None, key)
-    return frozen_model(copy.deepcopy(model), kind, key=key)
+    shared = {id(tensor): tensor for tensor in model.parameters() if not tensor.requires_grad}
+    return frozen_model(copy.deepcopy(model, shared), kind, key=key)
 
 
 def frozen_model(model: nn.Module, kind: Kind, precision: str | None = None, key: str | None = None) -> Frozen:

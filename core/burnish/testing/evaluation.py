@@ -123,7 +123,7 @@ def evaluate(
         kind = check_layout(policy, layout).kind
         budget = max(sum(len(sequence) for unit in units for sequence in unit.sequences) // micro_batches, 1)
         frozen = {role: _frozen(other, kind) for role, other in others.items()}
-        itself = Frozen(None, _key(policy)) if has_adapter(policy) else _frozen(policy, kind)
+        itself = Frozen(None, _key(policy, base=True)) if has_adapter(policy) else _frozen(policy, kind)
         models = Roles(Scorer(policy, kind), kind, frozen.get("reference", itself), frozen.get("teacher"), _MEMORY)
         for role in RECORDED:
             if role in others:
@@ -177,8 +177,8 @@ def _frozen(model: nn.Module, kind: Kind) -> Frozen:
     return Frozen(Scorer(model, kind), _key(model))
 
 
-def _key(model: nn.Module) -> str:
-    return f"{weights_hash(model)}-{next(model.parameters()).dtype}"
+def _key(model: nn.Module, base: bool = False) -> str:
+    return f"{weights_hash(model, base=base)}-{next(model.parameters()).dtype}"
 
 
 def _recorded(units: Iterable[Unit], model: nn.Module, kind: Kind, signals: tuple[Signal, ...], budget: int) -> list[Unit]:
