@@ -2,10 +2,11 @@
 
     python tests/benchmarks/foundation_learns.py --data ../shared/data --write docs/results/foundation.md
 
-Each run starts from the same weights, so its measure before training is what a run with learning rate 0 ends with; one such run
-a case proves it. SFT: held-out loss, nats per target token. DPO: share of held-out pairs whose chosen answer has the higher
-mean log-probability, which a model that was never trained gets right too, by its own taste (the reward against the
-reference would start from ties); `simpo` with weight 0 measures it and trains nothing.
+SFT: held-out loss, nats per target token; every run starts from the same weights, and a run with learning rate 0 shows what
+not learning ends with. DPO: share of held-out pairs whose chosen answer has the higher implicit reward. With learning rate 0
+every reward is 0 and a tie is no preference, so such a run ends with 0; what it is held against is chance, .5. Beside it
+stands the share of pairs whose chosen answer has the higher mean log-probability, which a model that was never trained
+decides by its own taste (`simpo` with weight 0 measures it and trains nothing).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import burnish
+from burnish.api import RunResult
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Case:
     folder: str
     objective: list[dict[str, Any]]
     measure: str
+    chance: float
     rates: dict[str, float]
     steps: int
     batch_size: int
@@ -58,34 +61,36 @@ class Case:
 
 SFT: list[dict[str, Any]] = [{"sft": {}}]
 DPO: list[dict[str, Any]] = [{"dpo": {"beta": 0.1}}, {"simpo": {"weight": 0.0}}]
-PREFERS = "eval/simpo/rewards/accuracies"
+REWARDS, TASTE = "eval/rewards/accuracies", "eval/simpo/rewards/accuracies"
 CASES = [
-    Case("SFT instruct_alpaca", "instruct_alpaca", SFT, "eval/loss", {"lora": 5e-4, "full": 5e-5}, 12, 16, 256, 999, 101),
-    Case("DPO pref_sharegpt", "pref_sharegpt", DPO, PREFERS, {"lora": 5e-4, "full": 3e-5}, 8, 8, 384, 260, 40),
-    Case("DPO hh_rlhf_harmless", "hh_rlhf_harmless", DPO, PREFERS, {"lora": 5e-4, "full": 3e-5}, 16, 16, 192, 1300, 100),
+    Case("SFT instruct_alpaca", "instruct_alpaca", SFT, "eval/loss", 0.0, {"lora": 5e-4, "full": 5e-5}, 12, 16, 256, 999, 101),
+    Case("DPO pref_sharegpt", "pref_sharegpt", DPO, REWARDS, 0.5, {"lora": 5e-4, "full": 2e-5}, 8, 8, 384, 260, 40),
+    Case("DPO hh_rlhf_harmless", "hh_rlhf_harmless", DPO, REWARDS, 0.5, {"lora": 5e-4, "full": 2e-5}, 12, 16, 256, 1300, 100),
 ]
 
 
-def run(case: Case, data: Path, adapter: str, seed: int, rate: float) -> tuple[float, float, float]:
-    """(measure before, measure after, seconds). A rate of 0 takes two steps: more of nothing is nothing."""
+def run(case: Case, data: Path, adapter: str, seed: int, rate: float) -> tuple[RunResult, float]:
+    """The run and its seconds. A rate of 0 takes two steps: more of nothing is nothing."""
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
         steps = case if rate else replace(case, steps=2)
         result = burnish.train(steps.config(data, adapter, seed, rate, Path(folder) / "run"))
-        seconds = time.perf_counter() - started
-    return result.before[case.measure], result.evaluation[case.measure], seconds
+    return result, time.perf_counter() - started
 
 
 def report(case: Case, data: Path, seeds: int) -> list[str]:
     rows = []
     for adapter, rate in case.rates.items():
-        _, still, _ = run(case, data, adapter, 0, 0.0)
+        still = run(case, data, adapter, 0, 0.0)[0].evaluation[case.measure]
+        against = max(still, case.chance)
         for seed in range(seeds):
-            before, after, seconds = run(case, data, adapter, seed, rate)
-            rows.append(
-                f"| {case.name} | {adapter} | {rate:g} | {seed} | {case.measure} | {still:.4f} | {before:.4f} | {after:.4f} "
-                f"| {after - still:+.4f} ({(after / still - 1) * 100 if still else float('nan'):+.1f} %) | {seconds:.0f} |"
-            )
+            result, seconds = run(case, data, adapter, seed, rate)
+            after = result.evaluation[case.measure]
+            share = "" if case.chance else f" ({(after / against - 1) * 100:+.1f} %)"
+            taste = f"{result.before[TASTE]:.3f} -> {result.evaluation[TASTE]:.3f}" if TASTE in result.before else ""
+            cells = (case.name, adapter, f"{rate:g}", case.steps, seed, case.measure.removeprefix("eval/"))
+            numbers = (f"{still:.4f}", f"{after:.4f}", f"{after - against:+.4f}{share}", taste, f"{seconds:.0f}")
+            rows.append(f"| {' | '.join(map(str, (*cells, *numbers)))} |")
             print(rows[-1], flush=True)
     return rows
 
@@ -98,8 +103,8 @@ def main() -> None:
     parser.add_argument("--write", type=Path, help="Markdown file to write the table to")
     arguments = parser.parse_args()
     head = [
-        "| case | weights | lr | seed | measure | with lr 0 | before | after | gain | seconds |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| case | weights | lr | steps | seed | held-out | with lr 0 | after | gain | own taste | seconds |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     print("\n".join(head), flush=True)
     table = [row for case in CASES if arguments.only in case.name for row in report(case, arguments.data, arguments.seeds)]
