@@ -101,7 +101,8 @@ def test_a_score_is_the_one_that_transformers_gives_alone_and_in_a_batch(
     tokenizer.save_pretrained(tmp_path)
     tiny_model("llama", tie_word_embeddings=False).save_pretrained(tmp_path)
     described = section(tmp_path, head="sequence")
-    load_policy(described, EMPTY, load_tokenizer(described, EMPTY)).save_pretrained(tmp_path / "classifier")
+    fresh: Any = load_policy(described, EMPTY, load_tokenizer(described, EMPTY))
+    fresh.save_pretrained(tmp_path / "classifier")
     theirs: Any = AutoModelForSequenceClassification.from_pretrained(tmp_path / "classifier")
     texts = ["a", "ab and more", "ab"]
     ended = [f"{text}{tokenizer.eos_token}" for text in texts]

@@ -40,8 +40,9 @@ class Given:
 
 
 def column(signal: Signal) -> str:
-    """Under which name a sequence carries a signal: `policy_logp`."""
-    return f"{signal.role}_{signal.name}"
+    """Under which name a sequence carries a signal: `policy_logp`, `policy_label_logp_1`."""
+    parameters = (f"{value:g}" if isinstance(value, float) else value for _, value in signal.parameters)
+    return "_".join([signal.role, signal.name, *parameters])
 
 
 def pairs(
@@ -74,15 +75,20 @@ def sequences(
     reference: Numbers | None = None,
     signals: Mapping[Signal, Numbers] | None = None,
     scalars: Scalars | None = None,
+    fields: Mapping[str, Numbers] | None = None,
     derived: Mapping[str, tuple[Numbers, Numbers]] | None = None,
     statistic: Statistic | None = None,
 ) -> Sequences:
-    """Sequences with these log-probabilities. derived: by role, the policy's and the reference's numbers of derived sequences.
+    """Sequences with these log-probabilities. fields: numbers per target token that came with the data. derived: by role, the
+    policy's and the reference's numbers of derived sequences.
 
     The other arguments as for `pairs`.
     """
     given = {signal: (numbers,) for signal, numbers in (signals or {}).items()}
     own = _sides(("main",), (logps,), None if reference is None else (reference,), given)
+    for name, numbers in (fields or {}).items():
+        columns = [{**one.tokens, name: np.array([np.nan, *values])} for one, values in zip(own[0], numbers, strict=True)]
+        own = [[replace(one, tokens=tokens) for one, tokens in zip(own[0], columns, strict=True)]]
     extra = {role: _sides((role,), numbers[:1], numbers[1:], None)[0] for role, numbers in (derived or {}).items()}
     members = [
         replace(member, derived={role: extra[role][place] for role in extra})
