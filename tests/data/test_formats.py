@@ -9,7 +9,7 @@ import pytest
 
 from burnish import registry as plugins
 from burnish.data import examples as kinds
-from burnish.data.detect import detect_format, load_format
+from burnish.data.detect import convert, detect_format, load_format
 from burnish.data.examples import KINDS, RowError, Side
 from burnish.data.formats import builtin
 from burnish.data.formats.columns import message, shared_prompt
@@ -33,7 +33,7 @@ def test_every_format_knows_its_own_rows(record: FormatRecord, registry: Registr
     assert (known.name, known.kind) == (record.name, record.kind)
     for row in rows_of(record):
         assert known.sniff(row) > 0
-        assert isinstance(known.convert(row), KINDS[record.kind])
+        assert all(isinstance(example, KINDS[record.kind]) for example in convert(known, row, "row 0"))
         assert not known.sniff({"nothing": 1})
         with pytest.raises(RowError, match="expected"):
             known.convert({"nothing": 1})

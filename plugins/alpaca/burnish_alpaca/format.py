@@ -6,6 +6,7 @@ Rows become conversations, so that the model's own chat template writes them; th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from burnish.data.examples import Message, Preference, PromptCompletion, Row, RowError
@@ -19,6 +20,9 @@ EXAMPLES: list[dict[str, Any]] = [
 ]
 PREFERENCE_EXAMPLES: list[dict[str, Any]] = [
     {"instruction": "Name a colour.", "input": "", "chosen": "Blue.", "rejected": "Table.", "output": "Blue."},
+]
+SELF_INSTRUCT_EXAMPLES: list[dict[str, Any]] = [
+    {"instruction": "Name a colour.", "instances": [{"input": "", "output": "Blue."}, {"input": "Warm.", "output": "Red."}]},
 ]
 
 
@@ -52,6 +56,27 @@ class AlpacaPreference:
         return Preference(
             _prompt(row), _answer(row, "chosen"), _answer(row, "rejected"), side=side(row, (*ASKED, "chosen", "rejected"))
         )
+
+
+class SelfInstruct:
+    """An instruction, and instances of it: inputs with their outputs."""
+
+    name = "self_instruct"
+    kind = "prompt_completion"
+
+    def sniff(self, row: Row) -> float:
+        """2 when `instances` is a list beside an instruction."""
+        instances = row.get("instances")
+        return 2.0 * (isinstance(row.get("instruction"), str) and isinstance(instances, (list, tuple)) and len(instances) > 0)
+
+    def convert(self, row: Row) -> tuple[PromptCompletion, ...]:
+        """One example for each instance."""
+        instances = row.get("instances")
+        if not isinstance(instances, (list, tuple)) or not instances or not all(isinstance(one, Mapping) for one in instances):
+            raise RowError(f"expected a list of {{input, output}} in 'instances', found {brief(instances)}")
+        extra = side(row, ("instruction", "instances"))
+        whole = [{"instruction": row.get("instruction"), **instance} for instance in instances]
+        return tuple(PromptCompletion(_prompt(one), _answer(one, "output"), side=extra) for one in whole)
 
 
 def _explained(row: Row, answers: tuple[str, ...]) -> float:

@@ -8,7 +8,7 @@ from burnish.registry.records import FormatRecord
 
 @hookimpl
 def burnish_formats() -> list[FormatRecord]:
-    """Two formats: with an answer, and with a preference."""
+    """With an answer, with a preference, and with several instances of one instruction."""
     return [
         FormatRecord(
             name="alpaca",
@@ -24,6 +24,14 @@ def burnish_formats() -> list[FormatRecord]:
             examples="burnish_alpaca.format:PREFERENCE_EXAMPLES",
             kind="preference",
             summary="columns instruction, input, chosen, rejected; also system and history",
+            api=1,
+        ),
+        FormatRecord(
+            name="self_instruct",
+            target="burnish_alpaca.format:SelfInstruct",
+            examples="burnish_alpaca.format:SELF_INSTRUCT_EXAMPLES",
+            kind="prompt_completion",
+            summary="columns instruction and instances, a list of {input, output}; several examples a row",
             api=1,
         ),
     ]

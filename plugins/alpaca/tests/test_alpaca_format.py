@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from burnish_alpaca.format import Alpaca, AlpacaPreference
+from burnish_alpaca.format import SELF_INSTRUCT_EXAMPLES, Alpaca, AlpacaPreference, SelfInstruct
 
 from burnish import registry as plugins
 from burnish.data.detect import detect_format
@@ -46,6 +46,15 @@ def test_preferences_are_told_from_answers_by_what_they_explain() -> None:
     preference = AlpacaPreference().convert(pairs[0])
     assert isinstance(preference, Preference)
     assert (preference.chosen, preference.rejected) == ((message("assistant", "b"),), (message("assistant", "c"),))
+
+
+def test_every_instance_of_an_instruction_is_an_example() -> None:
+    assert [(one.prompt[-1], one.completion) for one in SelfInstruct().convert(SELF_INSTRUCT_EXAMPLES[0])] == [
+        (message("user", "Name a colour."), (message("assistant", "Blue."),)),
+        (message("user", "Name a colour.\n\nWarm."), (message("assistant", "Red."),)),
+    ]
+    with pytest.raises(RowError, match=r"expected a list of {input, output} in 'instances', found list \[3\]"):
+        SelfInstruct().convert({"instruction": "a", "instances": [3]})
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Grade-school word problems with worked answers: the GSM8K form."""

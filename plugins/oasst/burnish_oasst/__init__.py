@@ -1,0 +1,1 @@
+"""Trees of messages with ranked replies: the OpenAssistant form."""

@@ -1,0 +1,1 @@
+"""Dialogues that order things by calling an API: the Taskmaster form."""
