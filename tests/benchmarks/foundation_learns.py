@@ -53,7 +53,7 @@ class Case:
             "train": {"batch_size": self.batch_size, "steps": self.steps, "seed": seed},
             "optimizer": {"lr": rate},
             "schedule": {"name": "linear", "warmup": 0.1},
-            "evaluate": {"at_start": True, "at_end": True, "limit": self.held},
+            "evaluate": {"limit": self.held},
             "output": str(output),
             **self.extra,
         }
@@ -65,7 +65,7 @@ REWARDS, TASTE = "eval/rewards/accuracies", "eval/simpo/rewards/accuracies"
 CASES = [
     Case("SFT instruct_alpaca", "instruct_alpaca", SFT, "eval/loss", 0.0, {"lora": 5e-4, "full": 5e-5}, 12, 16, 256, 999, 101),
     Case("DPO pref_sharegpt", "pref_sharegpt", DPO, REWARDS, 0.5, {"lora": 5e-4, "full": 2e-5}, 8, 8, 384, 260, 40),
-    Case("DPO hh_rlhf_harmless", "hh_rlhf_harmless", DPO, REWARDS, 0.5, {"lora": 5e-4, "full": 2e-5}, 12, 16, 256, 1300, 100),
+    Case("DPO hh_rlhf_harmless", "hh_rlhf_harmless", DPO, REWARDS, 0.5, {"lora": 5e-4, "full": 2e-5}, 8, 16, 256, 1300, 60),
 ]
 
 
@@ -81,13 +81,14 @@ def run(case: Case, data: Path, adapter: str, seed: int, rate: float) -> tuple[R
 def report(case: Case, data: Path, seeds: int) -> list[str]:
     rows = []
     for adapter, rate in case.rates.items():
-        still = run(case, data, adapter, 0, 0.0)[0].evaluation[case.measure]
+        untrained = run(case, data, adapter, 0, 0.0)[0].evaluation
+        still = untrained[case.measure]
         against = max(still, case.chance)
         for seed in range(seeds):
             result, seconds = run(case, data, adapter, seed, rate)
             after = result.evaluation[case.measure]
             share = "" if case.chance else f" ({(after / against - 1) * 100:+.1f} %)"
-            taste = f"{result.before[TASTE]:.3f} -> {result.evaluation[TASTE]:.3f}" if TASTE in result.before else ""
+            taste = f"{untrained[TASTE]:.3f} -> {result.evaluation[TASTE]:.3f}" if TASTE in untrained else ""
             cells = (case.name, adapter, f"{rate:g}", case.steps, seed, case.measure.removeprefix("eval/"))
             numbers = (f"{still:.4f}", f"{after:.4f}", f"{after - against:+.4f}{share}", taste, f"{seconds:.0f}")
             rows.append(f"| {' | '.join(map(str, (*cells, *numbers)))} |")
