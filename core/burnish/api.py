@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -44,9 +45,9 @@ class RunResult:
 
 def train(
     config: str | Path | Mapping[str, Any] | Config,
-    model: nn.Module | None = None,
+    model: nn.Module | str | Path | None = None,
     tokenizer: Any = None,
-    data: Rows | Mapping[str, Rows] | None = None,
+    data: Rows | Mapping[str, Rows] | str | Path | None = None,
     rewards: Sequence[Callable[..., Any]] | None = None,
     observers: Sequence[object] | None = None,
     *,
@@ -57,17 +58,23 @@ def train(
 ) -> RunResult:
     """Train as `config` says: a YAML file, a mapping of the same shape, or a `Config`.
 
-    model, tokenizer: in place of what `model.name` would load. data: rows of the source `main`, or of several by name. rewards:
-    functions to evaluate with, beside the config's. observers: objects with some of the methods `run_started(run)`,
-    `step_finished(run, step)`, `run_finished(run)`, which may return "stop", "save" or "evaluate". overrides: `key.path=value`.
+    model, tokenizer: in place of what `model.name` would load. data: rows of the source `main`, or of several by name. A text
+    as model or data stands for `model.name` or `data.main.source`. rewards: functions to evaluate with, beside the config's.
+    observers: objects with some of the methods `run_started(run)`, `step_finished(run, step)`, `run_finished(run)`, which may
+    return "stop", "save" or "evaluate". overrides: `key.path=value`.
 
     resume: go on with the run in `output`, from its newest checkpoint or that of `step`; what changed since is refused unless
     `allow_changes`. Raises `BurnishError` for mistakes, and `KeyboardInterrupt`, after saving, when a signal came.
     """
-    rows = data if isinstance(data, Mapping) else {} if data is None else {"main": data}
-    live = Live(model, tokenizer, rows, tuple(rewards or ()), tuple(observers or ()))
-    asked = config if isinstance(config, Config) and not overrides else load_config(_source(config), overrides)
-    asked = asked.with_values({f"data.{name}.source": "given rows" for name in rows if name not in asked.data}, "given")
+    named = {"model.name": model, "data.main.source": data}
+    names = [f"{path}={json.dumps(str(value))}" for path, value in named.items() if isinstance(value, str | Path)]
+    overrides = [*overrides, *names]
+    rows = data if isinstance(data, Mapping) else {} if data is None or isinstance(data, str | Path) else {"main": data}
+    module = None if isinstance(model, str | Path) else model
+    live = Live(module, tokenizer, rows, tuple(rewards or ()), tuple(observers or ()))
+    given = {f"data.{name}.source": "given rows" for name in rows}
+    asked = config if isinstance(config, Config) and not overrides else load_config(_source(config), overrides, given=given)
+    asked = asked.with_values({path: value for path, value in given.items() if path.split(".")[1] not in asked.data}, "given")
     registry = load_registry(asked.plugins.disable, run_code=True)
     directory = RunDirectory(asked.output)
     if resume:

@@ -6,6 +6,7 @@ import errno
 import json
 import math
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,7 @@ def test_live_objects_take_the_place_of_names(tmp_path: Path) -> None:
     before = {name: parameter.clone() for name, parameter in model.named_parameters()}
     result = train(
         {
-            "data": {"main": {"source": "in memory", "holdout": 0.2}},
+            "data": {"main": {"holdout": 0.2}},
             "objective": ["sft"],
             "train": {"batch_size": 4},
             "evaluate": {"sampling": {"max_new_tokens": 3}},
@@ -113,6 +114,20 @@ def test_live_objects_take_the_place_of_names(tmp_path: Path) -> None:
 def test_rows_need_no_data_section(tmp_path: Path) -> None:
     config = {"objective": ["sft"], "train": {"batch_size": 4, "steps": 1}, "output": str(tmp_path / "run")}
     assert train(config, tiny_model("llama"), tiny_tokenizer(), TEXTS).metrics["step"] == 1
+    assert "source: given rows  # given" in re.sub(" +#", "  #", (tmp_path / "run" / "run.yaml").read_text())
+
+
+def test_a_name_or_file_stands_for_a_model_or_rows(make_config: MakeConfig, model_folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in TEXTS))
+    config = {"objective": ["sft"], "train": {"batch_size": 4, "steps": 1}, "output": str(tmp_path / "run")}
+    assert train(config, str(model_folder), data=file).metrics["step"] == 1
+
+
+def test_rows_may_be_drawn_from_an_iterator_as_a_stream(tmp_path: Path) -> None:
+    config = {"objective": ["sft"], "data": {"main": {"streaming": True}}, "train": {"batch_size": 4, "steps": 1}}
+    result = train({**config, "output": str(tmp_path / "run")}, tiny_model("llama"), tiny_tokenizer(), iter(TEXTS))
+    assert result.metrics["step"] == 1
 
 
 def test_early_stopping_keeps_the_best(make_config: MakeConfig, tmp_path: Path) -> None:

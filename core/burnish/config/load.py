@@ -66,13 +66,17 @@ class Config(Sections):
 
 
 def load_config(
-    source: str | Path | Mapping[str, Any], overrides: Sequence[str] = (), registry: Registry | None = None
+    source: str | Path | Mapping[str, Any],
+    overrides: Sequence[str] = (),
+    registry: Registry | None = None,
+    given: Mapping[str, Any] | None = None,
 ) -> Config:
     """Read, expand and check a config.
 
     source: a YAML file, or a mapping of the same shape. overrides: `key.path=value`, later ones win. registry: the plugins to
-    look names up in; by default, and where it has one that the config disables, all but the disabled ones. ConfigError says
-    every unknown key, wrong type, unknown name and impossible combination, with file and line.
+    look names up in; by default, and where it has one that the config disables, all but the disabled ones. given: what
+    stands at these paths where the config says nothing, since a live object takes its place. ConfigError says every unknown
+    key, wrong type, unknown name and impossible combination, with file and line.
     """
     if isinstance(source, Mapping):
         tree, stem = mark(source, "the given config"), "run"
@@ -90,6 +94,9 @@ def load_config(
     for path, node in changes:
         if path.partition(".")[0] != recipes.KEY:
             tree = tree.set(path, node)
+    for path, value in (given or {}).items():
+        if tree.get(path) is None:
+            tree = tree.set(path, mark(value, "given"))
     if tree.get("output") is None:
         tree = tree.set("output", Node(f"runs/{stem}", "default"))
     config = _checked(tree)
