@@ -23,16 +23,36 @@ Outcome = Literal["ok", "truncated", "timeout", "environment_error", "infrastruc
 """How an episode ended. Only `ok` and `truncated` enter a baseline; the others are retried or dropped, never scored zero."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Groups:
+    """The completions of a rollout batch as an advantage sees them: group after group. A group is what ragged values call a
+    sequence: `rewards.mean()` is one number per group, `rewards.per_token(x)` gives it to each of the group's completions.
+
+    Groups differ in size, since only completions with an outcome of `ok` or `truncated` are here. rewards: the weighted sum of
+    each completion's rewards, after shaping. parts: every reward alone, times its weight, by name; NaN where it does not apply.
+    lengths: tokens that the policy wrote. values: what the value head gave before each of those tokens, token_rewards: what a
+    token earned by itself (a step's reward, a penalty), both [tokens] in [completions], in the order of `rewards`. greedy:
+    [groups], the reward of the prompt's most likely completion. The last three are there for advantages that ask in `needs`.
+    """
+
+    rewards: Ragged
+    parts: Mapping[str, Ragged]
+    lengths: Ragged
+    values: Ragged | None = None
+    token_rewards: Ragged | None = None
+    greedy: Tensor | None = None
+
+
 class Advantage(Protocol):
-    """A pure function of the rewards of groups: a frozen dataclass whose fields are its options."""
+    """A pure function of the rewards of groups: a frozen dataclass whose fields are its options.
 
-    def __call__(self, rewards: Ragged) -> Ragged:
-        """One advantage per completion. rewards: one number per completion, group after group.
+    Optional members. needs: a frozenset of the names among `values`, `token_rewards`, `greedy` that it reads. keeps(groups) ->
+    bool [completions]: those that are trained on; the others count as filtered. returns(groups) -> Ragged [tokens] in
+    [completions]: what a value head learns, for advantages that read `values`.
+    """
 
-        A group is what ragged values call a sequence: `rewards.mean()` is one number per group, `rewards.per_token(x)` gives it
-        to each of the group's completions. Groups differ in size, since only completions with an outcome of `ok` or
-        `truncated` are here.
-        """
+    def __call__(self, groups: Groups) -> Ragged:
+        """One advantage per completion, shaped like `groups.rewards`; or one per token, [tokens] in [completions]."""
         ...
 
 
@@ -60,8 +80,8 @@ class Span:
 
 @dataclass(frozen=True, kw_only=True)
 class Episode:
-    """A prompt row played to its end: a trajectory in the making. spans: in order, the prompt's first; the policy's own are scored. reward: what the
-    environment itself gives, None where rewards judge."""
+    """A prompt row played to its end: a trajectory in the making. spans: in order, the prompt's first; the policy's own are
+    scored. reward: what the environment itself gives, None where rewards judge."""
 
     spans: tuple[Span, ...]
     outcome: Outcome = "ok"
