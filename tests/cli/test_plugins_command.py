@@ -30,6 +30,7 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class Exact:
     strip: bool = True
+    """Whether space around it counts."""
     def __call__(self, prompts, completions, completion_ids): return []
 """
 
@@ -60,7 +61,7 @@ def test_show_by_plugin_or_by_what_it_provides(good: Path, name: str) -> None:
     said = plugins("show", name).stdout
     assert said.startswith("good: burnish-good 2.0 (fake_good.plugin, ")
     assert "reward exact: equal to the answer" in said
-    assert "option strip: true" in said
+    assert "option strip: true\n      Whether space around it counts." in said
     assert "observes burnish_run_started" in said
 
 

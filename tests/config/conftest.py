@@ -59,6 +59,8 @@ class Inner:
 class Pairs:
     """A loss on pairs."""
     beta: float = 0.1
+    """How far to pull;
+    above 0."""
     form: Literal["sigmoid", "hinge"] = "sigmoid"
     inner: Inner = Inner()
     bins: tuple[int, ...] = (1, 2)

@@ -73,6 +73,7 @@ def test_editors_see_what_keys_mean(kit: Registry) -> None:
     schema = config_schema(kit)
     assert "Optimiser steps" in schema["$defs"]["TrainSection"]["properties"]["steps"]["description"]
     assert schema["$defs"]["loss.pairs"]["properties"]["beta"]["default"] == 0.1
+    assert schema["$defs"]["loss.pairs"]["properties"]["beta"]["description"] == "How far to pull;\nabove 0."
     assert set(schema["$defs"]["entry"]["properties"]) == set(ENTRY_WORDS)
 
 

@@ -82,7 +82,7 @@ def _provides(plugin: PluginInfo) -> str:
 def _described(registry: Registry, record: Record) -> Iterator[str]:
     """A record and the options of its target."""
     from burnish.config.messages import known_keys
-    from burnish.config.options import defaults, options_model, takes_options
+    from burnish.config.options import defaults, descriptions, options_model, takes_options
 
     yield f"  {record.word} {record.name}: {record.summary}"
     for field, value in vars(record).items():
@@ -94,9 +94,11 @@ def _described(registry: Registry, record: Record) -> Iterator[str]:
         yield f"    {error}"
         return
     if takes_options(record, target):
-        unasked = defaults(target)
+        unasked, said = defaults(target), descriptions(target)
         for option in known_keys(options_model(target)):
             yield f"    option {option}: {json.dumps(unasked[option]) if option in unasked else 'required'}"
+            if option in said:
+                yield f"      {' '.join(said[option].split())}"
 
 
 def _custom_problems(config: Path, registry: Registry) -> list[str]:

@@ -6,10 +6,13 @@ key.
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import inspect
 import json
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
@@ -35,13 +38,17 @@ def options_model(target: Callable[..., Any]) -> type[BaseModel]:
     A type that exists for type checkers only is not checked; a target that takes any keyword takes any option.
     """
     fields: dict[str, Any] = {}
+    said = descriptions(target)
     is_open = False
     for parameter in _parameters(target):
         is_open |= parameter.kind is parameter.VAR_KEYWORD
         if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
             known = parameter.annotation is not parameter.empty and not isinstance(parameter.annotation, str)
             # The alias keeps a parameter called `copy` or `json` from hiding a method of the model.
-            fields[f"option_{parameter.name}"] = (parameter.annotation if known else Any, _field(parameter))
+            fields[f"option_{parameter.name}"] = (
+                parameter.annotation if known else Any,
+                _field(parameter, said.get(parameter.name)),
+            )
     config = ConfigDict(
         extra="allow" if is_open else "forbid",
         strict=True,
@@ -92,6 +99,28 @@ def defaults(target: Callable[..., Any]) -> dict[str, Any]:
     return {name: to_jsonable_python(value) for name, value in plain.items() if _is_plain(value)}
 
 
+def descriptions(target: Callable[..., Any]) -> dict[str, str]:
+    """What the options of a dataclass mean: the text below each field, in its own source and in that of its bases."""
+    said: dict[str, str] = {}
+    for kind in reversed(target.__mro__ if isinstance(target, type) else ()):
+        if dataclasses.is_dataclass(kind):
+            said |= _texts_below_fields(kind)
+    return said
+
+
+def _texts_below_fields(kind: type) -> dict[str, str]:
+    try:
+        (body,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+    except (OSError, TypeError, SyntaxError, ValueError):  # made without a file: there is no text to show
+        return {}
+    return {
+        field.target.id: inspect.cleandoc(text.value.value)
+        for field, text in pairwise(getattr(body, "body", ()))
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+        if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant) and isinstance(text.value.value, str)
+    }
+
+
 def _is_instance(value: object) -> TypeGuard[DataclassInstance]:
     return dataclasses.is_dataclass(value) and not isinstance(value, type)
 
@@ -105,12 +134,12 @@ def _parameters(target: Callable[..., Any]) -> list[inspect.Parameter]:
         return [inspect.Parameter("options", inspect.Parameter.VAR_KEYWORD)]
 
 
-def _field(parameter: inspect.Parameter) -> Any:
+def _field(parameter: inspect.Parameter, description: str | None) -> Any:
     if parameter.default is parameter.empty:
-        return Field(alias=parameter.name)
+        return Field(alias=parameter.name, description=description)
     if _is_plain(parameter.default):
-        return Field(default=parameter.default, alias=parameter.name)
-    return Field(default_factory=lambda: parameter.default, alias=parameter.name)
+        return Field(default=parameter.default, alias=parameter.name, description=description)
+    return Field(default_factory=lambda: parameter.default, alias=parameter.name, description=description)
 
 
 def _is_plain(value: Any) -> bool:
