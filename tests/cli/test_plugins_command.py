@@ -30,7 +30,7 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class Exact:
     strip: bool = True
-    """Whether space around it counts."""
+    '''Whether space around it counts.'''
     def __call__(self, prompts, completions, completion_ids): return []
 """
 

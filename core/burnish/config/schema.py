@@ -116,7 +116,7 @@ def _entry_words(registry: Registry) -> Schema:
     """What an entry of the objective may hold beside its loss's fields."""
     return {
         "on": {**TEXTS, "description": "The role or roles of the sequences that it reads, such as chosen."},
-        "targets": {"type": "string", "description": "Which are targets: completion, all, assistant, last, end, steps, last_step."},
+        "targets": {"type": "string", "description": "Its tokens: completion, all, assistant, last, end, steps or last_step."},
         "source": {"type": "string", "description": "The data source that it reads."},
         "weight": {"type": "number", "description": "Its share in the sum of losses."},
         "weights": {"type": "array", "items": _choice(WeightRecord, registry)},
