@@ -41,6 +41,10 @@ def test_multipliers_leave_the_denominator_alone() -> None:
     assert per_sequence.tolist() == pytest.approx([(1 + 3) * 0.5 / 3, 0, 5 * 2 / 3])
     per_token = reduction.shares(Terms(token=TOKENS), Ragged(torch.tensor([1.0, 0.0, 1.0]), TOKENS.lengths), 3)
     assert per_token.tolist() == pytest.approx([1 / 3, 0, 5 / 3])
+    # a sequence's term under weights of its tokens: 4 * (1 + 0) / 2 and 5 * 1; the one without targets counts for nothing
+    of_sequences = Terms(sequence=torch.tensor([4.0, 7.0, 5.0]))
+    spread = Reduction.parse("sequence_mean").shares(of_sequences, Ragged(torch.tensor([1.0, 0.0, 1.0]), TOKENS.lengths), 2)
+    assert spread.tolist() == pytest.approx([1, 0, 5 / 2])
     pairs = Reduction.parse("pair_mean").shares(Terms(pair=torch.tensor([2.0, 4.0])), torch.tensor([1.0, 0.25]), 4)
     assert pairs.tolist() == pytest.approx([0.5, 0.25])
 

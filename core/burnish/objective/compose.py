@@ -42,8 +42,10 @@ class Objective:
         return cls(parse_objective(given, registry))
 
     def signals(self, role: Role) -> tuple[Signal, ...]:
-        """What any part reads of one role, in a fixed order."""
+        """What any part reads of one role, in a fixed order; of the policy also what stands for an `old` that nobody recorded."""
         every = frozenset[Signal]().union(*(entry.signals() | entry.derived_signals() for entry in self.entries))
+        if role == "policy":
+            every |= {replace(signal, role="policy") for signal in every if signal.role == "old"}
         return tuple(sorted((signal for signal in every if signal.role == role), key=repr))
 
     @property

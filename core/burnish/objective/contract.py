@@ -20,6 +20,8 @@ Of a loss alone:
 
     coupling = "batch"
         The gradient crosses units: the loss is called once, with the global batch.
+    reduction: str
+        A property, for a loss whose fields decide on the level of its terms: what its record says is then not used.
 """
 
 from __future__ import annotations

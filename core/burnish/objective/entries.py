@@ -124,6 +124,7 @@ def entry_around(loss: Loss, registry: Registry) -> Entry:
     where = target.__qualname__
     _check_signals(loss, where)
     data, default, targets = _declared(target, record, where)
+    default = getattr(loss, "reduction", default)
     name = target.__name__.lower() if record is None else record.name
     return Entry(name=name, loss=loss, data=data, reduction=_reduction(default, data, where), targets=targets)
 
@@ -170,6 +171,7 @@ def _entry(key: str, options: dict[str, Any], where: str, taken: List[str], regi
     options = {word: value for word, value in options.items() if word not in ENTRY_WORDS}
     loss: Loss = _construct(target, options, where, ENTRY_WORDS)
     data, default, targets = _declared(target, record, where)
+    default = getattr(loss, "reduction", default)
     entry = Entry(
         name=_unique(str(reserved.get("name", key.rpartition(":")[2].lower())), "name" in reserved, taken, where),
         loss=loss,

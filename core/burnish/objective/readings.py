@@ -142,11 +142,23 @@ class Live:
 
     def read(self, signal: Signal, sequences: List[Sequence], masks: List[Mask]) -> Tensor:
         """As `Readings.read`; `old` that nobody recorded is the policy of this very forward, detached."""
-        if signal.role == "old" and not any(column(signal) in sequence.tokens for sequence in sequences):
-            return self.read(replace(signal, role="policy"), sequences, masks).detach()
+        if signal.role == "old":
+            return self._old(signal, sequences, masks)
         if signal.role != "policy" or any(id(sequence) not in self.rows for sequence in sequences):
             return self.detached.read(signal, sequences, masks)
         return gather(self.outputs[signal], self.index(sequences, masks))
+
+    def _old(self, signal: Signal, sequences: List[Sequence], masks: List[Mask]) -> Tensor:
+        """What was recorded with some sequences, and the policy of this forward at the others."""
+        recorded = [sequence.tokens.get(column(signal)) for sequence in sequences]
+        if all(numbers is not None for numbers in recorded):
+            return self.detached.read(signal, sequences, masks)
+        now = self.read(replace(signal, role="policy"), sequences, masks).detach()
+        pieces = torch.split(now, [int(np.count_nonzero(mask)) for mask in masks])
+        known = [None if numbers is None else numbers[mask] for numbers, mask in zip(recorded, masks, strict=True)]
+        return torch.cat(
+            [piece if one is None else torch.from_numpy(one).to(piece) for piece, one in zip(pieces, known, strict=True)]
+        )
 
     def index(self, sequences: List[Sequence], masks: List[Mask]) -> Tensor:
         """Row among the M of every token that the masks mark: [tokens]."""

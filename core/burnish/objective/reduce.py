@@ -74,7 +74,10 @@ class Reduction:
         return float(num_units) if self.name in ("pair_mean", "list_mean") else self.constant * len(counts)
 
     def shares(self, terms: Terms, multipliers: Ragged | Tensor, denominator: float) -> Tensor:
-        """What each member adds to the loss: [members]. multipliers: per member, or per token where terms are."""
+        """What each member adds to the loss: [members].
+
+        multipliers: per member, or per token where terms are; a sequence's term is multiplied by the mean over its tokens.
+        """
         values = terms.values
         if terms.level not in ACCEPTS[self.name]:
             fitting = [name for name, levels in ACCEPTS.items() if terms.level in levels]
@@ -82,9 +85,9 @@ class Reduction:
         if isinstance(values, Ragged):
             weighed = values * (multipliers if isinstance(multipliers, Ragged) else values.per_token(multipliers))
             return (weighed.mean() if self.name == "sequence_token_mean" else weighed.sum()) / denominator
-        if isinstance(multipliers, Ragged):
+        if isinstance(multipliers, Ragged) and terms.level != "sequence":
             raise ObjectiveError(f"a weight per token cannot multiply terms per {terms.level}")
-        return values * multipliers / denominator
+        return values * (multipliers.mean() if isinstance(multipliers, Ragged) else multipliers) / denominator
 
 
 class Tally:
