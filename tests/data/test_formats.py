@@ -124,14 +124,18 @@ def test_trajectories_align_numbers_with_all_ids() -> None:
         "completion_mask": [1, 0, 1],
         "advantages": 0.5,
         "old_logps": [-1.0, -2.0, -3.0],
+        "old_values": 0.25,
         "task": "sum",
+        "truncated": True,
+        "reward": 2,
     }
     got = builtin.trajectory.convert(row)
     assert got == kinds.Trajectory(
         (5, 6, 7, 8, 9),
         ((2, 3), (4, 5)),
-        {"advantages": (0, 0, 0.5, 0.5, 0.5), "old": (0, 0, -1, -2, -3)},
-        side=Side(columns={"task": "sum"}),
+        {"advantages": (0, 0, 0.5, 0.5, 0.5), "old": (0, 0, -1, -2, -3), "old_value": (0, 0, 0.25, 0.25, 0.25)},
+        {"truncated": 1.0, "reward": 2.0},
+        side=Side(columns={"task": "sum", "truncated": True, "reward": 2}),
     )
     with pytest.raises(RowError, match=r"one per completion id \(3\) in 'old_logps', found 2"):
         builtin.trajectory.convert({**row, "old_logps": [-1.0, -2.0]})

@@ -215,7 +215,7 @@ class Renderer:
         own = marked(ids, example.spans)
         tokens = {name: np.asarray(numbers, dtype=np.float32) for name, numbers in example.tokens.items()}
         masks = {"completion": own, "assistant": own, "last": marked(ids, example.spans[-1:]), "all": from_place(ids, 1)}
-        return _Draft([TokenSequence(ids, masks, tokens=tokens)], [])
+        return _Draft([TokenSequence(ids, masks, tokens=tokens, scalars=example.scalars)], [])
 
     def _whole(self, prompt: Said, completion: Said, side: Side) -> ChatText:
         """The text of prompt and completion; with the assistant's turns when they are messages."""

@@ -30,7 +30,15 @@ from burnish.data.formats.columns import (
 )
 
 Build = Callable[[Row, Side], Example]
-NUMBERS = {"advantages": "advantages", "old_logps": "old", "behaviour_logps": "behaviour", "ref_logps": "reference"}
+NUMBERS = {
+    "advantages": "advantages",
+    "returns": "returns",
+    "old_logps": "old",
+    "old_values": "old_value",
+    "behaviour_logps": "behaviour",
+    "ref_logps": "reference",
+}
+"""Columns of a trajectory with a number per completion id, and what sequences call them."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +148,8 @@ def stepwise(row: Row, extra: Side) -> Example:
 
 @_columns("trajectory", prompt_ids=IDS, completion_ids=IDS)
 def trajectory(row: Row, extra: Side) -> Example:
-    """Besides the ids: `completion_mask`, 1 where a completion id is the policy's own, and numbers per completion id."""
+    """Besides the ids: `completion_mask`, 1 where a completion id is the policy's own, the columns of `NUMBERS`, and numbers or
+    truth values of the whole trajectory, such as `truncated`."""
     start, count = len(row["prompt_ids"]), len(row["completion_ids"])
     own = row.get("completion_mask")
     own = [1] * count if own is None else list(own)
@@ -149,10 +158,12 @@ def trajectory(row: Row, extra: Side) -> Example:
     given = {column: row[column] for column in NUMBERS if row.get(column) is not None}
     tokens = {NUMBERS[column]: (0.0,) * start + _per_id(value, column, count) for column, value in given.items()}
     columns = {key: value for key, value in extra.columns.items() if key not in (*NUMBERS, "completion_mask")}
+    scalars = {key: float(value) for key, value in columns.items() if isinstance(value, bool) or is_number(value)}
     return kinds.Trajectory(
         (*row["prompt_ids"], *row["completion_ids"]),
         _spans(own, start),
         tokens,
+        scalars,
         side=Side(weight=extra.weight, margin=extra.margin, columns=columns),
     )
 
