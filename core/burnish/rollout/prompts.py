@@ -20,6 +20,12 @@ def as_list(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
+def as_said(value: Any) -> Said:
+    """Text as it is, a list of messages as examples hold it: the inverse of `as_list`."""
+    said: Said = value if isinstance(value, str) else tuple(value)
+    return said
+
+
 def columns_of(examples: Sequence[Example]) -> dict[str, list[Any]]:
     """Columns for rewards: what the rows hold beside the prompt, one value per row, None where a row lacks it."""
     rows = [

@@ -1,0 +1,3 @@
+"""Process reward models: every step of a solution judged."""
+
+__version__ = "0.1.0"
