@@ -22,6 +22,7 @@ COMMANDS = {
     "plan": "Say what a run would do and need, without loading weights.",
     "data": "Look at training rows and find what is wrong with them.",
     "generate": "Let a model or a run answer.",
+    "score": "Let a reward model judge answers or steps.",
     "export": "Write a run's model for use elsewhere.",
     "config": "Show and check a config, or describe all keys.",
     "plugins": "Show and check the installed plugins.",
