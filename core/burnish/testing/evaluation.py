@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch import distributed as dist
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from burnish.batch.attention import attention_of, set_attention
@@ -98,15 +99,17 @@ def evaluate(
 ) -> Evaluation:
     """An objective's value, metrics and gradients on one global batch.
 
-    objective: what a config holds, `[{"dpo": {"beta": 0.1}}]`. rows: raw rows of any known format, trajectories too; a mapping
+    objective: what a config holds, `[{"dpo": {"beta": 0.1}}]`, or an `Objective`. rows: raw rows of any known format; a mapping
     gives several sources by name. model: a transformers or PEFT model, or a path; it runs in the mode (train or eval) that it
     is in. reference: None is the policy itself, its adapter off. roles: further frozen models, such as {"old": model}. layout:
     what is asked for; models that cannot be laid out as a tree or packed are padded. micro_batches: exactly so many forwards
     and backwards. pairing: for losses that mismatch rows, row i goes with row pairing[i]. state: what the statistics left the
-    last time. What a frozen model said of some tokens is remembered as long as the process lives.
+    last time. What a frozen model said of some tokens is remembered as long as the process lives. One of several processes
+    (torch.distributed) does its share of the batch, in micro-batches of its own, and gives what all of them have found.
     """
     registry = _registry()
-    parsed = Objective.parse(objective, registry)
+    parsed = objective if isinstance(objective, Objective) else Objective.parse(objective, registry)
+    alone = not (dist.is_available() and dist.is_initialized())
     units = [unit for name, own in _sources(rows).items() for unit in _units(own, name, tokenizer, registry)]
     check_kinds(parsed.entries, {unit.source: unit.kind for unit in units})
     policy = _model(model, registry)
@@ -128,9 +131,13 @@ def evaluate(
         for role in RECORDED:
             if role in others:
                 units = _recorded(units, others[role], kind, parsed.signals(role), budget)
-        runner = StepRunner(models, parsed, budget, micro_batches=micro_batches)
+        runner = StepRunner(models, parsed, budget, micro_batches=micro_batches if alone else None)
         result = runner.run(units, state, pairing=pairing)
         grads = gradients()
+        if not alone:
+            for gradient in grads.values():
+                dist.all_reduce(gradient)
+                gradient /= dist.get_world_size()
     return Evaluation(
         result.loss, result.parts, result.metrics, grads, kind, result.forwarded_tokens, result.forwards, result.state
     )

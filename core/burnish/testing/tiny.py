@@ -10,14 +10,9 @@ from typing import Any
 
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoModelForSequenceClassification,
-    AutoModelForTokenClassification,
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
-)
+from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerFast
+
+from burnish.model.tasks import CLASSES, Task
 
 BYTES = 256
 IM_START, IM_END, PAD, BOS, EOS = "<|im_start|>", "<|im_end|>", "<|pad|>", "<|bos|>", "<|eos|>"
@@ -47,6 +42,9 @@ _SHAPE: dict[str, Any] = {
     "pad_token_id": None,
 }
 _WINDOW: dict[str, Any] = {"sliding_window": 4}
+_WITHOUT_DROPOUT: dict[str, Any] = {"attn_pdrop": 0.0, "embd_pdrop": 0.0, "resid_pdrop": 0.0}
+TASKS: dict[str, Task] = {"classifier": "sequence", "steps": "token"}
+"""What the end of a family's name says of its head; any other one is a language model's."""
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("llama", {}),
     "llama_untied": ("llama", {"tie_word_embeddings": False}),
@@ -72,7 +70,9 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
             "norm_topk_prob": True,
         },
     ),
-    "gpt2": ("gpt2", {"attn_pdrop": 0.0, "embd_pdrop": 0.0, "resid_pdrop": 0.0}),
+    "gpt2": ("gpt2", _WITHOUT_DROPOUT),
+    "gpt2_classifier": ("gpt2", {**_WITHOUT_DROPOUT, "num_labels": 1, "pad_token_id": BYTES + 2}),
+    "phi_steps": ("phi", {"tie_word_embeddings": False, "num_labels": 2, "classifier_dropout": 0.0}),
     "mamba": ("mamba", {"state_size": 4}),
     "bloom": ("bloom", {"hidden_dropout": 0.0, "attention_dropout": 0.0}),
 }
@@ -81,15 +81,14 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
 def tiny_model(family: str = "llama", dtype: torch.dtype = torch.float32, seed: int = 0, **overrides: Any) -> PreTrainedModel:
     """A two-layer model of `family` (a key of `FAMILIES`) with random weights; `overrides` go to its transformers config.
 
-    The global random state is left as it was. `llama_classifier` is a sequence classifier with one label, `llama_steps` a token
-    classifier with two.
+    The global random state is left as it was. A `..._classifier` scores sequences with one label, `..._steps` tokens with two.
     """
     model_type, settings = FAMILIES[family]
     config = AutoConfig.for_model(model_type, **{**_SHAPE, **settings, **overrides})
-    autos = {"llama_classifier": AutoModelForSequenceClassification, "llama_steps": AutoModelForTokenClassification}
+    auto = CLASSES[TASKS.get(family.rpartition("_")[2], "language")]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model: PreTrainedModel = autos.get(family, AutoModelForCausalLM).from_config(config)
+        model: PreTrainedModel = auto.from_config(config)
     model.to(dtype=dtype)
     return model.eval()
 

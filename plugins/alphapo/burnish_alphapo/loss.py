@@ -23,6 +23,8 @@ class AlphaPO:
     Source: Gupta et al. 2025, arXiv:2501.03884, eq. 5. Deviations: label smoothing e, 0 in the paper.
     Shapes: p, r, h, L are [pairs]. Reduction: pair_mean.
     Degenerate: answers of equal mean log-probability give log(1 + e^gamma), with e = 0; alpha = 0 is SimPO.
+        >>> L(equal) == log(1 + exp(gamma))
+        >>> L(uniform) == log(1 + exp(gamma))
     """
 
     beta: float = 0.1
@@ -30,7 +32,7 @@ class AlphaPO:
     gamma: float = 0.5
     """Margin by which the chosen answer must lead; at least 0."""
     alpha: float = 0.25
-    """Shape of the reward: above 0 it is steeper where answers are unlikely, below 0 where they are likely."""
+    """Shape of the reward: above 0 it is steeper where answers are unlikely, below 0 where they are likely; any number."""
     label_smoothing: float = 0.0
     """Probability e that a preference is the wrong way round; 0 <= e < .5."""
 

@@ -25,6 +25,8 @@ class AOT:
     pair_mean.
     Degenerate: policy == reference gives log 2 for every pair, and so does a policy whose gaps are the reference's reshuffled;
     a batch of one pair is DPO.
+        >>> L(unmoved) == log(2)
+        >>> L(equal) == log(2)
     """
 
     coupling: ClassVar[str] = "batch"
@@ -67,6 +69,8 @@ class AOTUnpaired:
     Source: Melnyk et al. 2024, arXiv:2406.05882, unpaired AOT with the logistic loss. Deviations: as for `AOT`.
     Shapes: r, h, L are [pairs]; each term stands at the pair whose r_w it compares. Reduction: pair_mean.
     Degenerate: policy == reference gives log 2 for every pair; a batch of one pair is DPO; who is whose rival does not matter.
+        >>> L(unmoved) == log(2)
+        >>> L(equal) == log(2)
     """
 
     coupling: ClassVar[str] = "batch"

@@ -19,6 +19,7 @@ class APOZero:
     Source: D'Oosterlinck et al. 2024, arXiv:2408.06266, eq. 7. Deviations: none.
     Shapes: r, L are [pairs]. Reduction: pair_mean.
     Degenerate: policy == reference gives 1 for every pair.
+        >>> L(unmoved) == 1
     """
 
     beta: float = 0.1
@@ -50,6 +51,7 @@ class APODown:
     Source: D'Oosterlinck et al. 2024, arXiv:2408.06266, eq. 8. Deviations: none.
     Shapes: r, L are [pairs]. Reduction: pair_mean.
     Degenerate: policy == reference gives 1 for every pair.
+        >>> L(unmoved) == 1
     """
 
     beta: float = 0.1
@@ -82,6 +84,7 @@ class APOZeroUnpaired:
     Source: D'Oosterlinck et al. 2024, arXiv:2408.06266, eq. 7, whose two halves need no pair. Deviations: the weights, 1 there.
     Shapes: r, L are [sequences]. Reduction: sequence_mean.
     Degenerate: policy == reference gives half of its weight for every answer.
+        >>> L(unmoved) == 1 / 2
     """
 
     beta: float = 0.1

@@ -32,6 +32,7 @@ class BCOPair:
     Source: Jung et al. 2024, arXiv:2404.04656, eq. 8. Deviations: no reward shift, as in MPO (arXiv:2411.10442, eq. 5).
     Shapes: r, L are [pairs]. Reduction: pair_mean.
     Degenerate: policy == reference gives 2 log 2 for every pair.
+        >>> L(unmoved) == 2 * log(2)
     """
 
     beta: float = 0.1
@@ -66,6 +67,7 @@ class BCO:
     `weight` column. The label is the column `label`.
     Shapes: r, h, L are [sequences]; m is one number. Reduction: sequence_mean.
     Degenerate: policy == reference gives log 2 for every answer.
+        >>> L(unmoved) == log(2)
     """
 
     beta: float = 0.1

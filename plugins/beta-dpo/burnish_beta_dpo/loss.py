@@ -31,6 +31,7 @@ class BetaDPO:
     own values instead of 0; b per pair is the default; the row's `margin` column is subtracted (0 where there is none).
     Shapes: g, b, L are [pairs]. Reduction: pair_mean, over the pairs that are kept.
     Degenerate: policy == reference gives log 2 for every pair without a margin; alpha = 0 and keep = 1 is DPO.
+        >>> L(unmoved) == log(2)
     """
 
     beta: float = 0.1

@@ -20,6 +20,9 @@ class CPO:
     (arXiv:2310.12036). Deviations: the likelihood of the chosen answer is a part of its own, `sft`; the recipe `cpo` has both.
     Shapes: d, L are [pairs]. Reduction: pair_mean.
     Degenerate: equally likely answers give log 2, 1 and 1 / (4 beta^2).
+        >>> L(equal) == log(2)
+        >>> L(equal, form="hinge") == 1
+        >>> L(uniform, form="ipo") == 1 / (4 * beta**2)
     """
 
     beta: float = 0.1

@@ -17,6 +17,8 @@ class DFT:
     Source: Wu et al. 2025, arXiv:2508.05629. Deviations: none.
     Shapes: L is one term per target token. Reduction: token_mean.
     Degenerate: a model that is certain of every target has loss 0; so has, in the limit, one that holds it impossible.
+        >>> L(certain) == 0
+        >>> L(uniform) == log(num_outcomes) / num_outcomes
     """
 
     def signals(self) -> frozenset[Signal]:

@@ -23,6 +23,7 @@ class DiscoPOP:
     Shapes: r, h, m, L are [pairs]. Reduction: pair_mean.
     Degenerate: policy == reference gives (1 + log 2) / 2 for every pair without a margin. L is not convex: with
     tau .05 it has a local minimum at h = -.119 and a local maximum at h = .072.
+        >>> L(unmoved) == (1 + log(2)) / 2
     """
 
     beta: float = 0.1

@@ -21,6 +21,8 @@ class DPONorm:
     where there is none).
     Shapes: r, h, L are [pairs]. Reduction: pair_mean.
     Degenerate: policy == reference gives log 2 for every pair without a margin.
+        >>> L(unmoved) == log(2)
+        >>> L(equal) == log(2)
     """
 
     beta: float = 0.1

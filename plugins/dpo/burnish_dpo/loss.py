@@ -19,6 +19,8 @@ class DPO:
     preferences", eq. 3 (cDPO). Deviations: the row's `margin` column is subtracted (0 where there is none).
     Shapes: r, h, L are [pairs]. Reduction: pair_mean.
     Degenerate: policy == reference gives log 2 for every pair without a margin, whatever beta and e.
+        >>> L(unmoved) == log(2)
+        >>> L(equal, label_smoothing=0.1) == log(2)
     """
 
     beta: float = 0.1

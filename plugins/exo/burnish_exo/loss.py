@@ -24,6 +24,7 @@ class EXOPair:
     Shapes: r, h, q, L are [pairs]. Reduction: pair_mean.
     Degenerate: policy == reference gives -log 2 - log(e (1 - e)) / 2 for every pair without a margin; L is 0 where q = 1 - e,
     and its gradient vanishes where the policy is certain, also when it is certainly wrong.
+        >>> L(unmoved) == -log(2) - log(label_smoothing * (1 - label_smoothing)) / 2
     """
 
     beta: float = 0.1

@@ -18,6 +18,8 @@ class Hinge:
     arXiv:2305.10425, by a reference. Deviations: the row's `margin` column is asked for on top of 1 (0 where there is none).
     Shapes: r, L are [pairs]. Reduction: pair_mean.
     Degenerate: policy == reference gives 1 for every pair without a margin; a pair beyond it has neither loss nor gradient.
+        >>> L(unmoved) == 1
+        >>> L(equal) == 1
     """
 
     beta: float = 0.1

@@ -18,6 +18,8 @@ class IPO:
     authors' own experiments do; the paper's formula has sums.
     Shapes: r, L are [pairs]. Reduction: pair_mean.
     Degenerate: policy == reference gives 1 / (4 beta^2) for every pair; the minimum 0 lies at a finite gap.
+        >>> L(unmoved) == 1 / (4 * beta**2)
+        >>> L(equal) == 1 / (4 * beta**2)
     """
 
     beta: float = 0.1

@@ -31,6 +31,7 @@ class KTO:
     Shapes: r, L are [sequences]; z is one number. Reduction: sequence_mean.
     Degenerate: policy == reference gives half of its weight for every answer. In a batch of one, the mismatched answer
     is its own.
+        >>> L(unmoved) == 1 / 2
     """
 
     statistic_on: ClassVar[tuple[str, ...]] = (MISMATCHED,)

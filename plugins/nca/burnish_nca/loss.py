@@ -20,6 +20,7 @@ class NCAPair:
     Source: Chen et al. 2024, arXiv:2402.05369, NCA for two completions with rewards 1 and 0. Deviations: none.
     Shapes: r, L are [pairs]. Reduction: pair_mean.
     Degenerate: policy == reference gives 2 log 2 for every pair; the minimum over r_w lies at beta r_w = log 2.
+        >>> L(unmoved) == 2 * log(2)
     """
 
     beta: float = 0.1

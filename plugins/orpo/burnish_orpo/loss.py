@@ -27,6 +27,8 @@ class ORPO:
     own, `sft`, and the paper's lambda is this part's `weight`; the recipe `orpo` has both. mean lp is held at -1e-6 from above.
     Shapes: p, h, L are [pairs]. Reduction: pair_mean.
     Degenerate: answers of equal mean log-probability give log 2.
+        >>> L(equal) == log(2)
+        >>> L(uniform) == log(2)
     """
 
     def signals(self) -> frozenset[Signal]:

@@ -20,6 +20,8 @@ class PlackettLuce:
     Source: Rafailov et al. 2023, arXiv:2305.18290, appendix A.3. Deviations: none.
     Shapes: r is [items]; L is [lists]. Reduction: list_mean.
     Degenerate: policy == reference gives log(K!) for a list of K items; a list of one item gives 0, of two DPO's loss.
+        >>> L(unmoved) == log(factorial(num_items))
+        >>> L(equal) == log(factorial(num_items))
     """
 
     beta: float = 0.1

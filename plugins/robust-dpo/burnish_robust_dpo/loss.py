@@ -22,6 +22,8 @@ class Robust:
     Shapes: r, h, L are [pairs]. Reduction: pair_mean.
     Degenerate: policy == reference gives log 2 for every pair without a margin; e = 0 is DPO. L is not bounded from below: it
     falls like -e |h| / (1 - 2 e) for a pair that the policy ranks the right way round.
+        >>> L(unmoved) == log(2)
+        >>> L(equal, label_smoothing=0.1) == log(2)
     """
 
     beta: float = 0.1

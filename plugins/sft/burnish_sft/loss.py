@@ -17,6 +17,8 @@ class SFT:
     Source: folklore; the maximum-likelihood objective. Deviations: none. For chats the targets are the assistant's turns.
     Reduction: token_mean, over all target tokens of the global batch.
     Degenerate: a model that is certain of every target has loss 0; a uniform one has log of the vocabulary's size.
+        >>> L(certain) == 0
+        >>> L(uniform) == log(num_outcomes)
     """
 
     def signals(self) -> frozenset[Signal]:

@@ -19,6 +19,8 @@ class SimPO:
     beta has been multiplied, so the margin in nats per token is gamma / beta.
     Shapes: means, h, L are [pairs]. Reduction: pair_mean.
     Degenerate: answers of equal mean log-probability give log(1 + e^gamma), with e = 0.
+        >>> L(equal) == log(1 + exp(gamma))
+        >>> L(uniform) == log(1 + exp(gamma))
     """
 
     beta: float = 0.1

@@ -18,6 +18,7 @@ class SPPOHard:
     probability 1 and the loser with 0, not with a preference model's estimate.
     Shapes: r, L are [pairs]. Reduction: pair_mean.
     Degenerate: policy == reference gives 1 / (2 beta^2) for every pair; the minimum 0 lies at finite rewards.
+        >>> L(unmoved) == 1 / (2 * beta**2)
     """
 
     beta: float = 0.1

@@ -20,6 +20,9 @@ class TPO:
     part of its own, `sft`; the recipe `tpo` has both.
     Shapes: d, L are [pairs]. Reduction: pair_mean.
     Degenerate: equally likely answers give log 2, 1 and 1 / (4 beta^2).
+        >>> L(equal) == log(2)
+        >>> L(equal, form="hinge") == 1
+        >>> L(uniform, form="ipo") == 1 / (4 * beta**2)
     """
 
     beta: float = 0.01
@@ -56,6 +59,8 @@ class TPOL:
     Source: Saeidi et al. 2024, arXiv:2405.16681. Deviations: as for `TPO`.
     Shapes: means, h, L are [pairs]. Reduction: pair_mean.
     Degenerate: answers of equal mean log-probability give log(1 + e^gamma), with e = 0.
+        >>> L(equal) == log(1 + exp(gamma))
+        >>> L(uniform) == log(1 + exp(gamma))
     """
 
     beta: float = 0.01

@@ -19,6 +19,7 @@ class WPO:
     Source: Zhou et al. 2024, arXiv:2406.11827, eq. 2, aligned by sampled tokens. Deviations: none.
     Shapes: w is [sequences]; lp, log sum p^2 in nats.
     Degenerate: a policy that spreads evenly over any number of tokens, the target among them, gives 1.
+        >>> w(uniform) == 1
     """
 
     def signals(self) -> frozenset[Signal]:

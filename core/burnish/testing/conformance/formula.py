@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from collections.abc import Sequence as List
 from dataclasses import replace
 from functools import reduce
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +22,7 @@ from burnish.objective.readings import describe
 from burnish.objective.reduce import Tally
 from burnish.testing.conformance.checking import Broken, Rows
 from burnish.testing.conformance.numbers import Numbers, Scene, values_of
-from burnish.testing.conformance.rows import ANSWERING, ASKING, end_id, ids_of, units_of
+from burnish.testing.conformance.rows import ANSWERING, ASKING, TURNED, end_id, ids_of, units_of
 from burnish.testing.conformance.stopped import StoppedGradients
 from burnish.testing.conformance.subject import Subject
 
@@ -207,16 +206,6 @@ def preference(subject: Subject, _: Rows) -> None:
     turned = [(rows, [TURNED[subject.entry.data](row) for row in rows]) for rows in subject.examples]
     if not any(_value(subject, one) != _value(subject, other) for one, other in turned):
         raise Broken("the loss stays what it is when the better and the worse answers change places")
-
-
-TURNED: dict[str, Any] = {
-    "preference": lambda row: {**row, "chosen": row["rejected"], "rejected": row["chosen"]},
-    "ranked": lambda row: {**row, "completions": row["completions"][::-1]},
-    "unpaired": lambda row: {**row, "label": not row["label"]},
-    "rated": lambda row: {**row, "rating": -row["rating"] - 1},
-    "stepwise": lambda row: {**row, "labels": [not label for label in row["labels"]]},
-}
-TURNED["triple"] = TURNED["preference"]
 
 
 def repeats(subject: Subject, rows: Rows) -> None:

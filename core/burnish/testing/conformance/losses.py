@@ -10,9 +10,10 @@ from typing import Any
 
 from burnish.errors import BurnishError
 from burnish.registry import LossRecord
-from burnish.testing.conformance import formula
+from burnish.testing.conformance import formula, running, wording
 from burnish.testing.conformance.checking import Check, Rows, run_checks
 from burnish.testing.conformance.report import Profile, Report, Result
+from burnish.testing.conformance.rows import TURNED
 from burnish.testing.conformance.subject import Subject, loss_subject, title_of
 
 REGULAR = "reads or divides by the micro-batch: len(batch), a mean over it, a neighbour; return unreduced terms per member"
@@ -34,6 +35,26 @@ FORMULA: tuple[Check[Subject], ...] = (
     Check("repeats", "a draw from the global random state, or memory in the object", formula.repeats),
     Check("state", "tensors or tuples in the state, or a state that is changed in place", formula.state),
 )
+WORDING: tuple[Check[Subject], ...] = (
+    Check("docstring", "a page of the loss without its formula", wording.docstring, on_rows=False),
+    Check("degenerate", "a constant, a sign, a sum for a mean", wording.degenerate, on_rows=False),
+    Check("fields", "no __post_init__, or `x <= 0` where NaN must be refused too: `not x > 0`", wording.fields, on_rows=False),
+    Check("copies", "a class inside a function, a field that is no plain value", wording.copies, on_rows=False),
+)
+RUNNING: tuple[Check[Subject], ...] = (
+    Check("layouts", REGULAR, running.layouts),
+    Check("checkpointing", "a signal of its own that draws or remembers", running.checkpointing),
+    Check("padding", "a mask made by looking for an id", running.padding),
+    Check("frozen models", "a frozen model's numbers put back into a graph", running.frozen_models),
+)
+LONG: tuple[Check[Subject], ...] = (
+    Check("bfloat16", "a signal of its own that computes in the model's precision", running.rounded, on_rows=False),
+    Check("float32", "a difference of large numbers that nearly cancel", running.single),
+)
+PROCESSES: tuple[Check[Subject], ...] = (
+    Check("ranks", "anything that asks for the rank, or a statistic that is not of the whole batch", running.ranks),
+)
+NUM_RUNS = 4  # batches of rows that models run on in the full profile
 
 
 def check_loss(
@@ -49,9 +70,15 @@ def check_loss(
         subject = loss_subject(loss, data, options, profile)
     except BurnishError as error:
         return Report(title, (Result("contract", False, str(error)),))
-    return Report(title, run_checks(subject, _fitting(subject), subject.examples))
+    results = run_checks(subject, [*WORDING, *_fitting(subject)], subject.examples)
+    first = subject.examples[:1]
+    if profile == "fast":
+        results += run_checks(subject, RUNNING, first)
+    else:
+        results += run_checks(subject, [*RUNNING, *LONG], subject.examples[:NUM_RUNS]) + run_checks(subject, PROCESSES, first)
+    return Report(title, results)
 
 
 def _fitting(subject: Subject) -> list[Check[Subject]]:
-    checks = [check for check in FORMULA if check.name != "preference" or subject.entry.data in formula.TURNED]
-    return checks
+    """The checks of the formula that its kind of data has a meaning for."""
+    return [check for check in FORMULA if check.name != "preference" or subject.entry.data in TURNED]

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from burnish.data.units import Mask, Sequence, Unit
+from burnish.model.head import WITHOUT_GRADIENT
 from burnish.model.signals import Role, Signal
 from burnish.objective.compose import Objective, Outcome, live_masks
 from burnish.objective.contract import Loss, Weight
@@ -52,7 +53,6 @@ KNOWN: dict[Case, dict[str, float]] = {
         "sum_p2": 1 / NUM_OUTCOMES,
     },
 }
-CONSTANT = frozenset({"top1", "mean_logit", "sum_p2"})  # signals that carry no gradient
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ class Scene:
         return {
             signal: torch.from_numpy(np.concatenate([self.numbers.of(signal, one)[mask] for one, mask in self._read]))
             .to(self.dtype)
-            .requires_grad_(signal.name not in CONSTANT)
+            .requires_grad_(signal.name not in WITHOUT_GRADIENT)
             for signal in Objective((self.entry,)).signals("policy")
             if self._read
         }

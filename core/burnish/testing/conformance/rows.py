@@ -21,7 +21,7 @@ from burnish.testing.conformance.checking import Rows
 from burnish.testing.tiny import tiny_tokenizer
 
 ASKING, ANSWERING = "abcdefghijklm ", "nopqrstuvwxyz"
-NUM_ROWS, NUM_ITEMS = 5, 3
+NUM_ROWS, NUM_ITEMS, MOST_STARS = 5, 3, 5
 WHOLE = 2**20  # tokens: nothing is dropped for its length
 Draw = random.Random
 
@@ -67,7 +67,7 @@ MAKERS: dict[str, Callable[[Draw, str], dict[str, Any]]] = {
     "triple": _triple,
     "ranked": lambda draw, asked: {"prompt": asked, "completions": _answers(draw, NUM_ITEMS)},
     "unpaired": lambda draw, asked: {"prompt": asked, "completion": _answers(draw, 1)[0], "label": draw.random() < 0.5},
-    "rated": lambda draw, asked: {"prompt": asked, "completion": _answers(draw, 1)[0], "rating": draw.randint(0, 4)},
+    "rated": lambda draw, asked: {"prompt": asked, "completion": _answers(draw, 1)[0], "rating": draw.randint(1, MOST_STARS)},
     "prompt_completion": lambda draw, asked: {"prompt": asked, "completion": _answers(draw, 1)[0]},
     "stepwise": _stepwise,
     "trajectory": _trajectory,
@@ -115,6 +115,17 @@ def end_id() -> int:
 @cache
 def _renderer() -> Renderer:
     return Renderer(tiny_tokenizer(chat=False), RenderSection(max_length=WHOLE, cache=False))
+
+
+TURNED: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
+    "preference": lambda row: {**row, "chosen": row["rejected"], "rejected": row["chosen"]},
+    "ranked": lambda row: {**row, "completions": row["completions"][::-1]},
+    "unpaired": lambda row: {**row, "label": not row["label"]},
+    "rated": lambda row: {**row, "rating": MOST_STARS + 1 - row["rating"]},
+    "stepwise": lambda row: {**row, "labels": [not label for label in row["labels"]]},
+}
+"""By kind of data, the row with what was better as what was worse."""
+TURNED["triple"] = TURNED["preference"]
 
 
 def alike(row: Mapping[str, Any]) -> dict[str, Any]:

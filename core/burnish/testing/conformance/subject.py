@@ -29,16 +29,18 @@ NUM_BATCHES: dict[Profile, int] = {"fast": 4, "full": 30}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Likelihood:
-    """What weights are checked beside: L = -lp of every target token."""
+class Plain:
+    """The plainest loss: L = -s of every target token, s a signal of the policy; with lp, the likelihood."""
+
+    signal: Signal
 
     def signals(self) -> frozenset[Signal]:
-        """The policy's log-probabilities."""
-        return frozenset({logp()})
+        """The one signal."""
+        return frozenset({self.signal})
 
     def __call__(self, batch: Sequences) -> Terms:
         """One term per target token."""
-        return Terms(token=-batch.logp)
+        return Terms(token=-batch.signal(self.signal))
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def weight_subject(given: Any, data: Rows | None, options: Mapping[str, Any] | N
     """A weight, beside a likelihood of single sequences."""
     made = _made(WeightRecord, given, options)
     name = given.rpartition(":")[2].lower() if isinstance(given, str) else type(made).__name__.lower()
-    entry = Entry("likelihood", Likelihood(), "sequence", Reduction("token_mean"), weights=((name, made),))
+    entry = Entry("likelihood", Plain(signal=logp()), "sequence", Reduction("token_mean"), weights=((name, made),))
     return Subject(f"weight {name}", entry, True, registry(), _examples("sequence", data, profile), profile)
 
 
