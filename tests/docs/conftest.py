@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -38,3 +41,18 @@ def docs_folder(tmp_path: Path) -> Path:
     write_rows(tmp_path / "chats.jsonl", list(CHATS))
     write_rows(tmp_path / "marked.jsonl", list(MARKED))
     return tmp_path
+
+
+@pytest.fixture
+def docs_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A virtual environment that sees this one's packages, for pages that install one. `bin/` holds the commands they use."""
+    folder = tmp_path_factory.mktemp("environment")
+    subprocess.run([sys.executable, "-m", "venv", "--system-site-packages", "--without-pip", folder], check=True)
+    [site] = folder.glob("lib/python*/site-packages")
+    # What this environment itself has, were it a virtual one too: the option above sees only the system's.
+    (site / "outer.pth").write_text(f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n")
+    for command in ("burnish", "pip", "pytest"):
+        script = folder / "bin" / command
+        script.write_text(f'#!/bin/sh\nexec "{folder}/bin/python" -m {command} "$@"\n')
+        script.chmod(0o755)
+    return folder

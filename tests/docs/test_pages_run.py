@@ -3,7 +3,8 @@
 A page is one session in a fresh folder that holds a tiny model `tiny-model` and small data files. Blocks in order:
 `python` runs in one interpreter namespace a page (or is saved, when its first line is `# name.py`), `yaml` is a configuration
 that must load (saved under its first-line name), `bash` runs line by line. `text`, `jsonl`, `toml` and named files are saved or
-shown only; `bash install` is what CI itself does at its start.
+shown only; `bash install` is what CI itself does at its start. A page that says `pip` gets a virtual environment of its own, which
+the page's `bash` blocks see and its `python` blocks do not.
 """
 
 from __future__ import annotations
@@ -56,15 +57,20 @@ def pages() -> list[Path]:
     return [page for page in sorted(places) if any(block.language not in SHOWN for block in blocks(page))]
 
 
-def run_bash(block: Block, folder: Path) -> None:
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "COLUMNS": "120"}
+def commands(bin: Path) -> dict[str, str]:
+    """An environment whose commands are those in `bin`, and whose pip takes nothing from a network."""
+    pip = {"PIP_NO_BUILD_ISOLATION": "0", "PIP_NO_DEPS": "1", "PIP_NO_INDEX": "1", "PIP_QUIET": "1"}
+    return os.environ | pip | {"OMP_NUM_THREADS": "1", "PATH": f"{bin}:{os.environ['PATH']}", "COLUMNS": "120"}
+
+
+def run_bash(block: Block, folder: Path, environment: dict[str, str]) -> None:
     result = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", block.body], cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, f"{block.page}:{block.line}\n{result.stdout[-3000:]}\n{result.stderr[-3000:]}"
 
 
-def run_block(block: Block, folder: Path, namespace: dict[str, object]) -> None:
+def run_block(block: Block, folder: Path, namespace: dict[str, object], environment: dict[str, str]) -> None:
     if block.name:
         target = folder / block.name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -79,7 +85,7 @@ def run_block(block: Block, folder: Path, namespace: dict[str, object]) -> None:
         path.write_text(block.body, encoding="utf-8")
         load_config(path, registry=load())
     elif block.language == "bash" and "install" not in block.words:
-        run_bash(block, folder)
+        run_bash(block, folder, environment)
     else:
         assert block.language in SHOWN | {"python", "yaml", "bash"}, (
             f"{block.page}:{block.line}: no way to run '{block.language}'"
@@ -87,9 +93,15 @@ def run_block(block: Block, folder: Path, namespace: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
-def test_page_runs(page: Path, docs_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_page_runs(
+    page: Path, docs_folder: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
     monkeypatch.chdir(docs_folder)
     monkeypatch.syspath_prepend(str(docs_folder))
     namespace: dict[str, object] = {"__name__": "__docs__"}
+    bin = Path(sys.executable).parent
+    if any("pip " in block.body for block in blocks(page) if block.language == "bash" and "install" not in block.words):
+        bin = request.getfixturevalue("docs_environment") / "bin"
+    environment = commands(bin)
     for block in blocks(page):
-        run_block(block, docs_folder, namespace)
+        run_block(block, docs_folder, namespace, environment)

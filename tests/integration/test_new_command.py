@@ -30,7 +30,7 @@ class Bench:
     def run(self, *command: str | Path) -> str:
         """Output of `python -m COMMAND`, which must succeed."""
         clean = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
-        clean["BURNISH_CACHE"] = str(self.folder / "cache")
+        clean |= {"BURNISH_CACHE": str(self.folder / "cache"), "OMP_NUM_THREADS": "1"}
         result = subprocess.run(
             [self.python, "-m", *command],
             cwd=self.folder,

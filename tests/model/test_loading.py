@@ -18,7 +18,7 @@ from peft import PromptTuningConfig, get_peft_model
 from burnish.batch.layout import lay_out
 from burnish.config.sections import ModelSection
 from burnish.data.units import Sequence
-from burnish.errors import ModelError
+from burnish.errors import ModelError, PluginError
 from burnish.model import loading
 from burnish.model.adapters import add_lora, has_adapter
 from burnish.model.check import check_layout
@@ -28,6 +28,7 @@ from burnish.model.loading import load_frozen, load_policy, load_shapes, load_to
 from burnish.model.scorer import Scorer
 from burnish.model.signals import logp
 from burnish.model.sites import sites_for
+from burnish.registry import load as load_registry
 from burnish.registry.discovery import PluginInfo
 from burnish.registry.lookup import Registry
 from burnish.registry.records import ModelRecord
@@ -224,3 +225,14 @@ def test_shapes_are_the_models_without_its_weights(folder: Path, tmp_path: Path)
         shapes = load_shapes(section(weightless, adapter=adapters), EMPTY, tokenizer).named_parameters()
         found = [(name, tuple(one.shape), one.dtype, one.requires_grad, one.device.type) for name, one in shapes]
         assert found == [(name, tuple(one.shape), one.dtype, one.requires_grad, "meta") for name, one in expected]
+
+
+def test_a_model_that_a_config_names_by_its_code(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    members = ("def weights(self): return '/the/model'", "def tokenizer(self): return '/the/tokenizer'")
+    file.write_text("\n    ".join(["class Mine:", *members]))
+    registry = load_registry(run_code=True)
+    assert loading.find_model(f"{file}:Mine", registry) == "/the/model"
+    assert loading.find_model(f"{file}:Mine", registry, weights=False) == "/the/tokenizer"
+    with pytest.raises(PluginError, match="only `burnish train`"):
+        loading.find_model(f"{file}:Mine", load_registry())

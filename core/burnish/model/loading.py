@@ -28,6 +28,7 @@ from burnish.model.adapters import adapter_shapes, add_lora, grow_embeddings, lo
 from burnish.model.dropout import switch_off
 from burnish.model.hub import cache_only, why_not
 from burnish.model.tasks import CLASSES, Task, outputs_for, task_of_config
+from burnish.registry.custom import is_custom
 from burnish.registry.lookup import Registry
 from burnish.registry.records import ModelRecord
 
@@ -35,14 +36,14 @@ SHOWN = 8
 
 
 def find_model(name: str, registry: Registry, *, weights: bool = True) -> str:
-    """Where `name` is: a folder, the folder that a model plugin provides (fetched if need be), else taken for a hub id.
+    """Where `name` is: a folder, the one that a plugin or a config's own code provides (fetched if need be), else a hub id.
 
     weights: False where tokenizer and config are enough; a model plugin may then spare itself the rest.
     """
     if Path(name).expanduser().is_dir():
         return str(Path(name).expanduser())
-    if any(record.name == name for record in registry.records(ModelRecord)):
-        source = registry.resolve(registry.get(ModelRecord, name))()
+    if is_custom(name) or any(record.name == name for record in registry.records(ModelRecord)):
+        source = registry.find(ModelRecord, name)()
         return str(source.weights() if weights else source.tokenizer())
     path = Path(name).expanduser()
     if path.is_absolute() or name.startswith(".") or name.count("/") > 1:
