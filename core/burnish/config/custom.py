@@ -34,6 +34,8 @@ def named_values(section: Section, within: str = "") -> Iterator[NamedValue]:
             yield from _below(path, value)
         elif isinstance(value, tuple):
             yield from _in_list(path, value, names)
+        elif isinstance(value, dict):
+            yield from (NamedValue(path, key, names, f"{path}.{key}", options) for key, options in value.items())
         elif value is not None:
             options = section.options if isinstance(section, SourceSection) and field == "source" else None
             yield NamedValue(path, value, names, f"{within}options", options)

@@ -81,4 +81,15 @@ def _as_named(value: Any) -> Any:
     return items
 
 
+def _as_one(value: Any) -> Any:
+    """A name, or {name: options}, as the latter."""
+    given = {value: {}} if isinstance(value, str) else value
+    if not isinstance(given, Mapping):
+        return value
+    if len(given) != 1:
+        raise ValueError(f"one name with its options, such as {{group: {{scale: none}}}}, found {dict(given)}")
+    return {name: {} if options is None else options for name, options in given.items()}
+
+
+NamedOption = Annotated[dict[str, Options], BeforeValidator(_as_one)]
 NamedOptions = Annotated[Many[dict[str, T]], BeforeValidator(_as_named)]

@@ -54,7 +54,8 @@ def _other_kinds(config: Sections, registry: Registry) -> Iterator[str]:
     for source, losses in needs.items():
         section = config.data.get(source)
         try:
-            given = _kind(section, formats) if section else None
+            played = config.rollout is not None and source in config.rollout.sources
+            given = "trajectory" if played else _kind(section, formats) if section else None
         except DataError as error:
             yield f"data.{source}.{error}"
             continue

@@ -6,6 +6,7 @@ show (`burnish config schema`).
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -14,6 +15,7 @@ from burnish.config.fields import (
     AboveZero,
     Count,
     Many,
+    NamedOption,
     NamedOptions,
     Names,
     NotNegative,
@@ -23,7 +25,16 @@ from burnish.config.fields import (
     Section,
     Share,
 )
-from burnish.registry.records import FormatRecord, LossRecord, ModelRecord, RewardRecord, SourceRecord
+from burnish.registry.records import (
+    AdvantageRecord,
+    BackendRecord,
+    EnvironmentRecord,
+    FormatRecord,
+    LossRecord,
+    ModelRecord,
+    RewardRecord,
+    SourceRecord,
+)
 
 ENTRY_WORDS = ("on", "targets", "source", "weight", "weights", "reduction", "name")
 """What every entry of an objective may hold beside the fields of its loss; no loss has a field of such a name."""
@@ -99,6 +110,53 @@ def _none(value: object) -> object:
     return "none" if value is None else value
 
 
+class MixSection(Section):
+    """reference <- (1 - alpha) reference + alpha policy (TR-DPO)."""
+
+    alpha: Annotated[float, Field(gt=0, le=1)] = 0.6
+    """1 makes the reference the policy."""
+    every: Positive = 512
+    """Steps between two updates."""
+
+
+class EmaSection(Section):
+    """reference <- decay reference + (1 - decay) policy: an exponential moving average."""
+
+    decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    """What stays of the reference at an update."""
+    every: Positive = 1
+    """Steps between two updates."""
+
+
+class BemaSection(Section):
+    """An exponential moving average and a part of the way that the policy has come, both less with time (BEMA)."""
+
+    every: Positive = 400
+    """Steps between two updates."""
+    after: Count = 0
+    """Steps before the average begins."""
+    ema_power: NotNegative = 0.5
+    """A new policy's share in the average is (lag + multiplier steps) to minus this power."""
+    bias_power: NotNegative = 0.2
+    """The share of the way since the average began, added to it, likewise."""
+    lag: AboveZero = 10.0
+    multiplier: NotNegative = 1.0
+
+
+class SyncSection(Section):
+    """How the reference follows the policy: one of these. With an adapter its factors are averaged, on the same base."""
+
+    mix: MixSection | None = None
+    ema: EmaSection | None = None
+    bema: BemaSection | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> SyncSection:
+        if sum(way is not None for way in (self.mix, self.ema, self.bema)) != 1:
+            raise ValueError("one of `mix`, `ema` and `bema`, such as `sync: {mix: {alpha: 0.6, every: 512}}`")
+        return self
+
+
 class ReferenceSection(Section):
     """The frozen model that losses compare the policy with."""
 
@@ -106,7 +164,15 @@ class ReferenceSection(Section):
     """`auto` (the policy before training: its adapter switched off, or a copy), `none`, or a folder, hub id or registered
     model."""
     cache: bool = True
-    """Keep its log-probabilities on disk, by content; shared by runs."""
+    """Keep its log-probabilities on disk, by content; shared by runs. Not those of a reference that moves (`sync`)."""
+    sync: SyncSection | None = None
+    """Let the reference follow the policy, instead of staying what the policy was before training."""
+
+    @model_validator(mode="after")
+    def _what_follows(self) -> ReferenceSection:
+        if self.sync is not None and self.model != "auto":
+            raise ValueError(f"`sync` moves a copy of the policy, not the model '{self.model}'; drop one of the two")
+        return self
 
 
 class TeacherSection(Section):
@@ -225,6 +291,34 @@ class RewardSection(Section):
     """Its options."""
 
 
+def _unset(name: str) -> dict[str, Options]:
+    return {name: {}}
+
+
+class RolloutSection(Section):
+    """Completions that the model writes while it is trained, and how they are judged."""
+
+    sources: Annotated[Many[str], OneOrMany()] = ("main",)
+    """Data sources whose rows are prompts to be answered; the others are read as ever, beside them."""
+    prompts: Positive = 8
+    """Prompts of a rollout batch."""
+    group_size: Positive = 8
+    """Completions of each prompt."""
+    epochs: Positive = 1
+    """Passes over a rollout batch, in step batches of `train.batch_size` completions."""
+    sampling: SamplingSection = SamplingSection(max_new_tokens=256, temperature=1.0)
+    rewards: Annotated[NamedOptions[RewardSection], Names(RewardRecord)] = ()
+    """What the completions are worth."""
+    advantage: Annotated[NamedOption, Names(AdvantageRecord)] = Field(default_factory=partial(_unset, "group"))
+    """How rewards become advantages: one name, with its options."""
+    environment: Annotated[NamedOption, Names(EnvironmentRecord)] = Field(default_factory=partial(_unset, "single_turn"))
+    """What the model acts in: one name, with its options."""
+    backend: Annotated[NamedOption, Names(BackendRecord)] = Field(default_factory=partial(_unset, "hf"))
+    """What draws the completions: one name, with its options."""
+    time_limit: AboveZero | None = None
+    """Seconds of an episode; one that takes longer is left out."""
+
+
 class EvaluateSection(Section):
     """Evaluation on held-out rows."""
 
@@ -284,6 +378,8 @@ class Sections(Section):
     data: dict[str, SourceSection] = Field(default_factory=dict)
     """Sources of rows, by a name of your choice; losses read `main` unless they say another."""
     render: RenderSection = RenderSection()
+    rollout: RolloutSection | None = None
+    """Train on what the model itself writes; null trains on the rows as they are."""
     objective: Annotated[NamedOptions[Options], Names(LossRecord)] = ()
     """What is minimised: losses with their fields, and the words that every entry may have."""
     train: TrainSection = TrainSection()

@@ -58,6 +58,19 @@ class TrainData:
         """Batches of the first epoch; None when a source is streamed."""
         return self.steps(1)
 
+    def only(self, names: Iterable[str], batch_size: int) -> TrainData:
+        """The same data, of these sources alone, in batches of another size."""
+        return TrainData({name: self._sources[name] for name in names}, batch_size)
+
+    def examples(self) -> dict[tuple[str, int, int], Example]:
+        """All examples by source, row and part; reads the sources again."""
+        return {
+            (name, place.index, place.part): example
+            for name, source in self._sources.items()
+            for place, example in source.reader.examples()
+            if not isinstance(example, RowError)
+        }
+
     @property
     def kinds(self) -> dict[str, str]:
         """The canonical kind of each source."""

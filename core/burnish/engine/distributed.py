@@ -18,7 +18,7 @@ from burnish.engine.tracking import check_trackers
 from burnish.errors import BurnishError, ConfigError
 
 if TYPE_CHECKING:
-    from burnish.config.sections import CheckpointSection, TrainSection
+    from burnish.config.sections import CheckpointSection, ReferenceSection, TrainSection
 
 T = TypeVar("T")
 
@@ -89,6 +89,15 @@ def check_saving(section: CheckpointSection, accelerator: Accelerator) -> None:
     if accelerator.distributed_type == DistributedType.DEEPSPEED and (section.every or section.best):
         raise ConfigError(
             "checkpoint: DeepSpeed would pickle its state, so `every` must be null and `best` false; or use FSDP2"
+        )
+
+
+def check_sync(section: ReferenceSection, accelerator: Accelerator) -> None:
+    """Refuse a reference that follows a policy whose weights are sharded."""
+    if section.sync is not None and accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED):
+        raise ConfigError(
+            f"reference.sync: the weights that the reference would follow are sharded ({accelerator.distributed_type.value}); "
+            "train with DDP, or drop `sync`"
         )
 
 

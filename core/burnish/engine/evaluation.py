@@ -12,8 +12,10 @@ from burnish.rollout.evaluation import evaluate_rewards
 
 
 def score(run: Run) -> dict[str, float]:
-    """Losses, and the losses' own metrics, on all held-out units."""
-    units = [unit for source in run.data.holdout.values() for unit in source[: run.config.evaluate.limit]]
+    """Losses, and the losses' own metrics, on all held-out units; prompts that are to be answered have none."""
+    played = () if run.config.rollout is None else run.config.rollout.sources
+    held = (units for name, units in run.data.holdout.items() if name not in played)
+    units = [unit for source in held for unit in source[: run.config.evaluate.limit]]
     if not units:
         return {}
     result = run.runner.run(units, run.state.objective, train=False)

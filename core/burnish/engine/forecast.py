@@ -157,11 +157,23 @@ def memory_parts(
         "weights": _bytes(model.parameters()),
         "frozen models": sum(_bytes(other.parameters()) for other in frozen),
         "gradients": _bytes(trained),
+        "averages of the reference": _averages_bytes(config, trained),
         "optimiser": int(num_trained * optimizer_bytes(config.optimizer, trained[0].dtype)) if trained else 0,
         "activations": num_tokens * activation_bytes(text, element_bytes, config.train.gradient_checkpointing),
         "logits of a tile": TILE_COPIES * 4 * text.vocab_size * min(tile_rows(text.vocab_size, device), num_tokens),
     }
     return {name: size for name, size in parts.items() if size}
+
+
+def _averages_bytes(config: Config, trained: list[nn.Parameter]) -> int:
+    """What a moving reference has beside a frozen copy of the whole model: with an adapter its copy, and float32 averages."""
+    sync = config.reference.sync
+    if sync is None:
+        return 0
+    wide = sum(max(parameter.element_size(), 4) * parameter.numel() for parameter in trained)
+    narrow = any(parameter.element_size() < 4 for parameter in trained)
+    copies = _bytes(trained) if config.model.adapter else 0
+    return copies + wide * (2 if sync.bema else int(narrow))
 
 
 def _bytes(tensors: Iterable[torch.Tensor]) -> int:
@@ -197,6 +209,8 @@ def _off(config: Config, layout: LayoutReport, roles: frozenset[str] | None, dat
         yield "reference", "no part of the objective compares with one"
     elif not config.reference.cache:
         yield "cache of reference log-probabilities", "reference.cache is false"
+    elif config.reference.sync is not None:
+        yield "cache of reference log-probabilities", "the reference moves (reference.sync)"
     if not config.render.cache:
         yield "cache of tokenised rows", "render.cache is false"
     if not data.holdout:

@@ -49,10 +49,13 @@ def train_loop(run: Run) -> None:
         if state.step == 0 and config.evaluate.at_start:
             evaluate_now(run)
         remaining = 0 if run.is_stale else run.num_steps - state.step
-        for units, cursor in islice(run.data.units(state.cursor), remaining):
+        for batch in islice(run.batches.batches(state.cursor), remaining):
             run.random = random_state()
-            metrics = update(run, units)
-            state.step, state.cursor, run.random, run.torn = state.step + 1, cursor, None, False
+            metrics = {**update(run, batch.units), **batch.metrics}
+            if run.following is not None:
+                run.torn = True
+                run.following.step(state.step + 1)
+            state.step, state.cursor, run.random, run.torn = state.step + 1, batch.cursor, None, False
             asked |= record(run, metrics)
             asked, signal = agree(run, asked, interrupts.received)
             improved = due(config.evaluate.every, state.step) or "evaluate" in asked
@@ -192,6 +195,7 @@ def save(run: Run) -> None:
         raise RunError(f"step {state.step} is not saved: DeepSpeed would pickle its state; FSDP2 shards as well, and is saved")
     state.saved_at = state.step
     trainer = {**state.to_tree(), "skipped": run.guard.skipped, "scaler": scaler and scaler.state_dict()}
+    trainer["reference"] = run.following and run.following.state()
     save_checkpoint(run.checkpoints.path(state.step), run.trained, trainer, run.origin, run.accelerator)
     if run.accelerator.is_main_process:
         run.checkpoints.prune(state.best.step if state.best and run.config.checkpoint.best else None)

@@ -18,6 +18,7 @@ from burnish.data.cache import cache_folder
 from burnish.errors import ConfigError
 from burnish.model.cache import LogpCache
 from burnish.model.check import LayoutReport, check_layout
+from burnish.model.following import BiasCorrected, Following, Mix
 from burnish.model.loading import check_model, load_frozen, load_policy, load_shapes
 from burnish.model.roles import Roles, frozen_model, frozen_policy
 from burnish.model.scorer import Scorer, base_of
@@ -71,13 +72,28 @@ def load_models(
     cache_key = f"{config.train.precision}-{config.model.dtype}" if config.reference.cache else None
     frozen = {role: frozen_model(other, layout.kind, cache_key) for role, other in others.items()}
     if "reference" in objective.roles and reference_name == "auto":
-        frozen["reference"] = frozen_policy(model, layout.kind, cache_key)
+        moves = config.reference.sync is not None
+        frozen["reference"] = frozen_policy(model, layout.kind, None if moves else cache_key, apart=moves)
     for one in frozen.values():
         if one.scorer is not None:
             one.scorer = accelerator.prepare_model(one.scorer, evaluation_mode=True)
     cache = LogpCache(cache_folder().parent) if frozen and config.reference.cache else None
     roles = Roles(Scorer(model, layout.kind), layout.kind, frozen.get("reference"), frozen.get("teacher"), cache)
     return model, roles, layout.reason
+
+
+def following(config: Config, model: nn.Module, roles: Roles) -> Following | None:
+    """What moves the reference after the policy; None where it stays."""
+    sync, reference = config.reference.sync, roles.reference
+    if sync is None or reference is None or reference.scorer is None:
+        return None
+    copy = reference.scorer.get_submodule("model")
+    if sync.bema is not None:
+        return Following(BiasCorrected(**sync.bema.model_dump()), model, copy)
+    if sync.ema is not None:
+        return Following(Mix(share=1 - sync.ema.decay, every=sync.ema.every), model, copy)
+    assert sync.mix is not None
+    return Following(Mix(share=sync.mix.alpha, every=sync.mix.every), model, copy)
 
 
 def check_models(config: Config, registry: Registry, objective: Objective, tokenizer: Any) -> None:

@@ -56,7 +56,8 @@ class Progress:
         losses = [(name.removeprefix("loss/"), value) for name, value in metrics.items() if name.startswith("loss/")]
         parts = ", ".join(f"{name} {value:.4g}" for name, value in losses)
         speed = metrics.get("tokens_per_s", 0.0)
-        words = f"loss {metrics['loss']:.4f}" + (f" ({parts})" if parts else "")
+        earned = f"reward {metrics['reward']:.3f}  " if "reward" in metrics else ""
+        words = f"{earned}loss {metrics['loss']:.4f}" + (f" ({parts})" if parts else "")
         left = self._left(step)
         if self._live:
             self._live.update(_bar(step, self._num_steps, f"{words}  {speed:,.0f} tokens/s  {left} left"))

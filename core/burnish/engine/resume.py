@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from burnish.engine.run import Run, State
 from burnish.engine.rundir import RunDirectory
 from burnish.errors import RunError
 from burnish.registry import Registry, differences
+from burnish.rollout.batches import OnlineBatches, RolloutCursor
 
 # Where a run lies and who is told about it do not change what it computes.
 FREE = ("output", "track")
@@ -106,7 +108,13 @@ def restore(run: Run, folder: Path | None, resume: Resume) -> None:
     run.guard.skipped, scaler = trainer.pop("skipped"), trainer.pop("scaler")
     if run.accelerator.scaler is not None and scaler is not None:
         run.accelerator.scaler.load_state_dict(scaler)
+    reference = trainer.pop("reference")
+    if run.following is not None and reference is not None:
+        run.following.load(reference)
     run.state = State.from_tree(trainer)
+    if resume.allow_changes and isinstance(run.batches, OnlineBatches):  # what was drawn later may have been drawn otherwise
+        later = run.state.cursor.rollout if isinstance(run.state.cursor, RolloutCursor) else -1
+        on_first(run.accelerator, partial(run.batches.journal.forget_after, later))
     run.progress.say(f"resumed from {folder}")
 
 

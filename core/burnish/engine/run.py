@@ -24,9 +24,11 @@ from burnish.engine.rundir import RunDirectory
 from burnish.engine.schedule import Schedule
 from burnish.engine.step import StepRunner
 from burnish.engine.tracking import MetricsFile
+from burnish.rollout.batches import OnlineBatches, ReadBatches, RolloutCursor
 
 if TYPE_CHECKING:
     from burnish.config import Config
+    from burnish.model.following import Following
     from burnish.objective.compose import Objective
     from burnish.registry import Registry
     from burnish.rollout.rewards import Reward
@@ -38,7 +40,7 @@ class State:
     statistics. num_tokens: seen in all. stale: evaluations since the best one. first, evaluation: the first
     and the last one, made at `evaluated_at`."""
 
-    cursor: Cursor
+    cursor: Cursor | RolloutCursor
     step: int = 0
     objective: Any = None
     num_tokens: int = 0
@@ -57,12 +59,14 @@ class State:
     def from_tree(cls, tree: Mapping[str, Any]) -> State:
         """The state that `to_tree` wrote."""
         best = Best(**tree["best"]) if tree["best"] else None
-        return cls(**{**tree, "cursor": Cursor.from_json(tree["cursor"]), "best": best})
+        cursor = (RolloutCursor if "rollout" in tree["cursor"] else Cursor).from_json(tree["cursor"])
+        return cls(**{**tree, "cursor": cursor, "best": best})
 
 
 @dataclass
 class Run:
-    """Everything about a run. model: the transformers or PEFT model being trained; trained: its parameters and optimiser.
+    """Everything about a run. model: the transformers or PEFT model being trained; trained: its parameters and optimiser;
+    following: moves the reference, where it does not stay.
     last: the line of metrics.jsonl of the last step. random: states of the random generators before the step in progress. torn:
     whether the weights are ahead of `state`."""
 
@@ -73,6 +77,7 @@ class Run:
     model: nn.Module
     tokenizer: Any
     data: TrainData
+    batches: OnlineBatches | ReadBatches
     objective: Objective
     runner: StepRunner
     trained: Trained
@@ -84,6 +89,7 @@ class Run:
     guard: Guard
     origin: Mapping[str, Any]
     state: State
+    following: Following | None = None
     alarms: Alarms = field(default_factory=Alarms)
     last: Mapping[str, Any] = field(default_factory=dict)
     random: Mapping[str, Any] | None = None
@@ -107,7 +113,7 @@ class Run:
     @property
     def epoch(self) -> float:
         """Passes over the data so far, with their fraction where the length of one is known."""
-        length = self.data.steps_per_epoch
+        length = self.batches.steps_per_epoch
         return self.state.step / length if length else float(self.state.cursor.epoch)
 
     @property

@@ -29,6 +29,7 @@ class RunDirectory:
         self.config = self.path / "run.yaml"
         self.plugins = self.path / "plugins.json"
         self.metrics = self.path / "metrics.jsonl"
+        self.rollouts = self.path / "rollouts"
         self.checkpoints = self.path / "checkpoints"
         self.model = self.path / "model"
         self._lock: TextIO | None = None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import torch
@@ -17,13 +16,15 @@ from accelerate.utils import gather_object, set_seed
 from torch import nn
 
 from burnish.config import Config
+from burnish.config.sections import RewardSection
 from burnish.data.dataset import Cursor, TrainData, build_dataset
 from burnish.engine.budget import choose_budget
 from burnish.engine.checkpoint import Trained
-from burnish.engine.distributed import check_saving, launch_warning, on_first
+from burnish.engine.distributed import check_saving, check_sync, launch_warning, on_first
 from burnish.engine.guard import Guard
-from burnish.engine.models import check_models, load_models, with_head
+from burnish.engine.models import check_models, following, load_models, with_head
 from burnish.engine.observers import Observers
+from burnish.engine.online import Online, Rollouts
 from burnish.engine.optim import build_optimizer
 from burnish.engine.progress import Progress
 from burnish.engine.resume import origin_of
@@ -39,6 +40,7 @@ from burnish.objective.compose import Objective
 from burnish.objective.entries import check_kinds
 from burnish.objective.roles import check_roles
 from burnish.registry import Registry
+from burnish.rollout.batches import OnlineBatches, ReadBatches
 from burnish.rollout.rewards import Reward, load_reward
 
 
@@ -69,22 +71,26 @@ def set_up(
         objective = Objective.parse(config.objective, registry)
         config = with_head(config, objective)
     check_roles(config, objective.entries)
-    rewards = _rewards(config, registry, live)
+    rewards, online = _rewards(config, registry, live)
     observers = Observers(registry, live.observers)
     progress = Progress(shown=accelerator.is_main_process)
     progress.say(launch_warning())
     check_saving(config.checkpoint, accelerator)
+    check_sync(config.reference, accelerator)
     _refuse_other_plugins(registry)
     tokenizer = load_tokenizer(config.model, registry) if live.tokenizer is None else live.tokenizer
     if live.model is None:
         check_models(config, registry, objective, tokenizer)
     build_optimizer(config.optimizer, [("", nn.Parameter(torch.zeros(1, 1)))])  # refuses what the model's own would
-    accept = partial(check_kinds, objective.entries)
+
+    def accept(kinds: Mapping[str, str]) -> None:
+        check_kinds(objective.entries, kinds if online is None else online.kinds(kinds))
+
     with config.located():
         data = _build_data(accelerator, lambda: build_dataset(config, tokenizer, registry, live.data, accept))
     progress.say(*data.report.lines())
     with config.located():
-        num_steps = _check_data(config, data, rewards)
+        num_steps = _check_data(config, data, rewards, online)
     schedule = Schedule(config.schedule, config.optimizer.lr, num_steps)
     on_first(accelerator, lambda: check_data(data.fingerprints))
 
@@ -100,7 +106,15 @@ def set_up(
     optimizer = build_optimizer(config.optimizer, model.named_parameters())
     roles.policy, optimizer = accelerator.prepare(roles.policy, optimizer)
     set_seed(config.train.seed, device_specific=True)
-    return Run(
+    runner, state = StepRunner(roles, objective, budget, accelerator), State(Cursor())
+    batches: OnlineBatches | ReadBatches = ReadBatches(data)
+    if online is not None:
+        rollouts = Rollouts(
+            online, config, objective, runner, model, tokenizer, accelerator, lambda: run.state.step, progress.say
+        )
+        batches = rollouts.batches(data, directory.rollouts)
+        rewards = rewards or (online.rewards if data.holdout else ())
+    run = Run(
         config=config,
         registry=registry,
         directory=directory,
@@ -108,8 +122,9 @@ def set_up(
         model=model,
         tokenizer=tokenizer,
         data=data,
+        batches=batches,
         objective=objective,
-        runner=StepRunner(roles, objective, budget, accelerator),
+        runner=runner,
         trained=Trained(model, optimizer),
         schedule=schedule,
         num_steps=num_steps,
@@ -118,15 +133,25 @@ def set_up(
         progress=progress,
         guard=Guard(config.guard.max_skipped),
         origin=origin_of(config, registry, data.fingerprints if main else {}, weights, accelerator.num_processes),
-        state=State(Cursor()),
+        state=state,
+        following=following(config, model, roles),
     )
+    return run
 
 
-def _rewards(config: Config, registry: Registry, live: Live) -> tuple[Reward, ...]:
-    """Rewards of the config, then the live ones by their names."""
-    named = [(name, section) for item in config.evaluate.rewards for name, section in item.items()]
-    loaded = [load_reward(name, registry, section.weight, section.options) for name, section in named]
-    return (*loaded, *(Reward(getattr(function, "__name__", type(function).__name__), function) for function in live.rewards))
+def _rewards(config: Config, registry: Registry, live: Live) -> tuple[tuple[Reward, ...], Online | None]:
+    """Rewards of evaluations, and what makes rollouts, where the config has them. Live rewards go to the rollouts, if any."""
+
+    def load(items: Iterable[Mapping[str, RewardSection]]) -> tuple[Reward, ...]:
+        named = [(name, section) for item in items for name, section in item.items()]
+        return tuple(load_reward(name, registry, section.weight, section.options) for name, section in named)
+
+    given = tuple(Reward(getattr(function, "__name__", type(function).__name__), function) for function in live.rewards)
+    rewards = load(config.evaluate.rewards)
+    if config.rollout is None:
+        return (*rewards, *given), None
+    with config.located():
+        return rewards, Online.of(config.rollout, (*load(config.rollout.rewards), *given), registry)
 
 
 def _refuse_other_plugins(registry: Registry) -> None:
@@ -144,11 +169,14 @@ def _build_data(accelerator: Accelerator, build: Callable[[], TrainData]) -> Tra
     return built[0] if built else build()
 
 
-def _check_data(config: Config, data: TrainData, rewards: Sequence[Reward]) -> int:
+def _check_data(config: Config, data: TrainData, rewards: Sequence[Reward], online: Online | None) -> int:
     """Refuse data that the evaluation cannot use; returns the number of steps."""
     if not data.holdout and (config.evaluate.every or config.evaluate.at_start or rewards or config.checkpoint.best):
         raise ConfigError("evaluate: there is nothing to evaluate on; give a source a `holdout`, such as `holdout: 0.1`")
-    num_steps = config.train.steps or data.steps(config.train.epochs)
+    section = config.train
+    num_steps = section.steps
+    if num_steps is None:
+        num_steps = data.steps(section.epochs) if online is None else online.steps(data, section.epochs, section.batch_size)
     if num_steps is None:
         raise ConfigError("train.steps: a stream has no known length, so say how many steps to train for")
     return num_steps

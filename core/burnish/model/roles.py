@@ -49,14 +49,15 @@ class Frozen:
     key: str | None = None
 
 
-def frozen_policy(model: nn.Module, kind: Kind, precision: str | None = None) -> Frozen:
+def frozen_policy(model: nn.Module, kind: Kind, precision: str | None = None, *, apart: bool = False) -> Frozen:
     """The policy as it is now: its base when it has a fresh adapter, else a copy.
 
     An adapter that is continued has made another model of its base: then its weights are copied, and all frozen ones shared.
-    precision: names the arithmetic (`float32`, `bf16`, ...) for the cache; None: its numbers are not cached.
+    precision: names the arithmetic (`float32`, `bf16`, ...) for the cache; None: its numbers are not cached. apart: a copy in
+    any case, since its weights will become others.
     """
     key = None if precision is None else _key(model, precision)
-    if has_adapter(model) and is_fresh(model):
+    if not apart and has_adapter(model) and is_fresh(model):
         return Frozen(None, key)
     shared = {id(tensor): tensor for tensor in model.parameters() if not tensor.requires_grad}
     return frozen_model(copy.deepcopy(model, shared), kind, key=key)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from burnish.registry.hookspecs import hookimpl
-from burnish.registry.records import BackendRecord, FormatRecord
+from burnish.registry.records import BackendRecord, EnvironmentRecord, FormatRecord
 
 _FORMATS = {
     "text": ("text", "text"),
@@ -40,10 +40,20 @@ def burnish_formats() -> list[FormatRecord]:
 
 
 @hookimpl
+def burnish_environments() -> list[EnvironmentRecord]:
+    """One prompt, one completion."""
+    return [
+        EnvironmentRecord(
+            name="single_turn", target="burnish.rollout.single_turn:SingleTurn", summary="one prompt, one completion", api=1
+        )
+    ]
+
+
+@hookimpl
 def burnish_backends() -> list[BackendRecord]:
     """Sampling in the training process."""
     return [
         BackendRecord(
-            name="hf", target="burnish.rollout.sampler:HFSampler", summary="in process, with the weights being trained", api=1
+            name="hf", target="burnish.rollout.local:LocalBackend", summary="in process, with the weights being trained", api=1
         )
     ]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from torch import Tensor
 
+from burnish.errors import RewardError
 from burnish.model.hashing import tensor_hash
 from burnish.objective.ragged import Ragged
 from burnish.rollout.sampler import Completion
@@ -28,25 +29,40 @@ class Groups:
     """The completions of a rollout batch as an advantage sees them: group after group. A group is what ragged values call a
     sequence: `rewards.mean()` is one number per group, `rewards.per_token(x)` gives it to each of the group's completions.
 
-    Groups differ in size, since only completions with an outcome of `ok` or `truncated` are here. rewards: the weighted sum of
-    each completion's rewards, after shaping. parts: every reward alone, times its weight, by name; NaN where it does not apply.
-    lengths: tokens that the policy wrote. values: what the value head gave before each of those tokens, token_rewards: what a
-    token earned by itself (a step's reward, a penalty), both [tokens] in [completions], in the order of `rewards`. greedy:
-    [groups], the reward of the prompt's most likely completion. The last three are there for advantages that ask in `needs`.
+    Groups differ in size, since only completions with an outcome of `ok` or `truncated` are here, and an empty one is possible.
+
+    rewards: what each completion is worth, after shaping; finite, since a completion that no reward applies to is not here. parts:
+    every reward and shaping alone, by name, NaN where it does not apply; weights: by name, its share in the sum that `rewards` is,
+    1 where none is named. lengths: tokens that the policy wrote.
+
+    The others are there for advantages that ask in `needs`. Three have a number for each of those tokens, [tokens] in
+    [completions], in the order of `rewards`. values: what the value head gave before it. token_rewards: what it earned by itself (a
+    step's reward, at the step's last token; a penalty), which `rewards` then leaves out; for an advantage that does not ask, they
+    are summed into `rewards`. steps: the step or turn that it belongs to, from 0, never falling. greedy: [groups], the reward of
+    the prompt's most likely completion.
     """
 
     rewards: Ragged
     parts: Mapping[str, Ragged]
     lengths: Ragged
+    weights: Mapping[str, float] = field(default_factory=dict)
     values: Ragged | None = None
     token_rewards: Ragged | None = None
+    steps: Ragged | None = None
     greedy: Tensor | None = None
+
+    def need(self, name: str) -> Any:
+        """What an advantage asked for; RewardError where it is missing."""
+        found = getattr(self, name)
+        if found is None:
+            raise RewardError(f"the advantage reads `{name}`, which these groups do not have: its `needs` must name it")
+        return found
 
 
 class Advantage(Protocol):
     """A pure function of the rewards of groups: a frozen dataclass whose fields are its options.
 
-    Optional members. needs: a frozenset of the names among `values`, `token_rewards`, `greedy` that it reads. keeps(groups) ->
+    Optional members. needs: a frozenset of the names among `values`, `token_rewards`, `steps`, `greedy` that it reads. keeps(groups) ->
     bool [completions]: those that are trained on; the others count as filtered. returns(groups) -> Ragged [tokens] in
     [completions]: what a value head learns, for advantages that read `values`.
     """
@@ -112,11 +128,13 @@ class Environment(Protocol):
 @dataclass(frozen=True, kw_only=True)
 class Capabilities:
     """What a backend can do beyond its duties. adapters: load an adapter alone. mixture: draw from several models at once.
-    in_flight: take new weights while completions are being drawn."""
+    in_flight: take new weights while completions are being drawn. live: it draws from the very weights that are trained, so
+    nothing is sent."""
 
     adapters: bool = False
     mixture: bool = False
     in_flight: bool = False
+    live: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

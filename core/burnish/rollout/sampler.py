@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Completion:
     """What one request got. ids: every sampled token, the end included; logps: nats, one per id, under the distribution it was
-    drawn from; finished: it ended by itself (end of sequence or stop string), not at the limit; versions: of the weights that drew
-    each id, where weights have versions."""
+    drawn from; finished: it ended by itself (end of sequence or stop string), not at the limit; versions: of the weights that
+    drew each id, where weights have versions."""
 
     ids: list[int]
     logps: list[float]
@@ -80,10 +80,13 @@ class HFSampler:
         self._takes_positions = "position_ids" in accepted
         self._last_only: dict[str, int] = {"logits_to_keep": 1} if "logits_to_keep" in accepted else {}
 
-    def generate(self, prompts: Sequence[Sequence[int]], sampling: SamplingSection, seed: int = 0) -> list[Completion]:
+    def generate(
+        self, prompts: Sequence[Sequence[int]], sampling: SamplingSection, seed: int | Sequence[int] = 0
+    ) -> list[Completion]:
         """One completion per prompt, in order. Repeat a prompt to sample from it again.
 
-        What a request draws depends on the seed, its prompt and how many equal prompts came before it, on nothing else.
+        What a request draws depends on the seed, its prompt and how many equal prompts came before it, on nothing else. seed:
+        for all, or one for each, which then stands for how many came before it too.
         """
         groups: dict[tuple[int, ...], list[int]] = {}
         for index, prompt in enumerate(prompts):
@@ -94,9 +97,10 @@ class HFSampler:
         with generating(self.model):
             for distinct in self._batches(groups):
                 requests = [
-                    _Request(index, place, random_stream(seed, prompt, occurrence, sampling.max_new_tokens))
+                    _Request(index, place, random_stream(*stream, sampling.max_new_tokens))
                     for place, prompt in enumerate(distinct)
                     for occurrence, index in enumerate(groups[prompt])
+                    for stream in [(seed, prompt, occurrence) if isinstance(seed, int) else (seed[index], prompt, 0)]
                 ]
                 self._decode(distinct, list(requests), sampling)
                 for request in requests:

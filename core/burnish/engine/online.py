@@ -1,0 +1,247 @@
+"""The online half of a run: what the config's `rollout` section asks for, put together with the models that play and score.
+
+In: config, registry, then the run's models. Out: the source of its global batches. Refuses before the model is read what the
+config and the data alone show.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from accelerate import Accelerator
+from accelerate.utils import DistributedType, gather_object
+from torch import nn
+
+from burnish.config import Config
+from burnish.config.options import construct
+from burnish.config.sections import RolloutSection
+from burnish.data.dataset import TrainData
+from burnish.data.render import Renderer
+from burnish.data.units import Unit
+from burnish.engine.distributed import on_first
+from burnish.engine.export import distinct
+from burnish.engine.sharding import unsharded, whole
+from burnish.engine.step import StepRunner
+from burnish.errors import ConfigError, ModelError
+from burnish.model.adapters import has_adapter
+from burnish.model.signals import Role, Signal, value
+from burnish.objective.compose import Objective
+from burnish.objective.readings import column
+from burnish.registry import AdvantageRecord, BackendRecord, EnvironmentRecord, Record, Registry
+from burnish.rollout.batches import OnlineBatches, steps_a_pass
+from burnish.rollout.contract import Advantage, Backend, Environment, Held
+from burnish.rollout.journal import Journal
+from burnish.rollout.judge import Judge, with_advantages
+from burnish.rollout.local import LocalBackend
+from burnish.rollout.play import GREEDY, Player, Prompt
+from burnish.rollout.rewards import Reward
+from burnish.rollout.single_turn import SingleTurn
+from burnish.rollout.trajectory import Trajectory
+
+WITHOUT_PROMPT = ("text", "trajectory")
+
+
+@dataclass(frozen=True)
+class Online:
+    """The parts of the section `rollout`, made."""
+
+    section: RolloutSection
+    environment: Environment
+    backend: Backend
+    advantage: Advantage
+    rewards: tuple[Reward, ...]
+
+    @classmethod
+    def of(cls, section: RolloutSection, rewards: tuple[Reward, ...], registry: Registry) -> Online:
+        """Everything that the section names, with its options. ConfigError when nothing would judge the completions."""
+        made = {
+            word: _made(kind, getattr(section, word), f"rollout.{word}", registry)
+            for word, kind in (("environment", EnvironmentRecord), ("backend", BackendRecord), ("advantage", AdvantageRecord))
+        }
+        if not rewards and isinstance(made["environment"], SingleTurn):
+            raise ConfigError("rollout.rewards: nothing judges the completions; name a reward, or an environment that does")
+        return cls(section, rewards=rewards, **made)
+
+    def kinds(self, kinds: Mapping[str, str]) -> dict[str, str]:
+        """What losses see of each source: what is played gives trajectories. ConfigError for sources that have no prompts."""
+        for name in self.section.sources:
+            if name not in kinds:
+                raise ConfigError(f"rollout.sources: there is no data source '{name}'; there are {', '.join(kinds)}")
+            if kinds[name] in WITHOUT_PROMPT:
+                raise ConfigError(f"rollout.sources: '{name}' holds {kinds[name]} rows, which have no prompt to be answered")
+        return {name: "trajectory" if name in self.section.sources else kind for name, kind in kinds.items()}
+
+    def prompts(self, data: TrainData) -> TrainData:
+        """The sources that are played, in batches of prompts."""
+        return data.only(self.section.sources, self.section.prompts)
+
+    def steps_a_rollout(self, batch_size: int) -> int:
+        """Optimiser steps on one rollout batch."""
+        return self.section.epochs * steps_a_pass(self.section.prompts * self.section.group_size, batch_size)
+
+    def steps(self, data: TrainData, epochs: float, batch_size: int) -> int | None:
+        """Optimiser steps of so many epochs over the prompts."""
+        rollouts = self.prompts(data).steps(epochs)
+        return None if rollouts is None else rollouts * self.steps_a_rollout(batch_size)
+
+
+def _made(kind: type[Record], named: Mapping[str, Any], where: str, registry: Registry) -> Any:
+    [(name, options)] = named.items()
+    return construct(registry.find(kind, name), options, f"{where}.{name}")
+
+
+@dataclass
+class Rollouts:
+    """Makes rollout batches with the run's models. step: how many updates have been made."""
+
+    online: Online
+    config: Config
+    objective: Objective
+    runner: StepRunner
+    model: nn.Module
+    tokenizer: Any
+    accelerator: Accelerator
+    step: Callable[[], int]
+    tells: Callable[..., None]
+    sent: int | None = None
+
+    def batches(self, data: TrainData, folder: Any) -> OnlineBatches:
+        """The source of the run's global batches."""
+        section, sources = self.online.section, data.kinds
+        if not self.online.backend.capabilities.live and has_adapter(self.model):
+            raise ConfigError("rollout.backend: only `hf` draws from a model with adapters; train all weights, or use it")
+        if isinstance(self.online.backend, LocalBackend):
+            self.online.backend.draw_from(self.model, self.tokenizer, self._within)
+        examples, renderer = data.only(section.sources, 1).examples(), Renderer(self.tokenizer, self.config.render)
+
+        def find(unit: Unit, group: int) -> Prompt:
+            example = examples[unit.source, unit.row, unit.part]
+            ids = tuple(renderer.prompt_ids(example).tolist())
+            self._refuse_long(unit, len(ids))
+            return Prompt(unit.source, unit.row, unit.part, group, example, ids)
+
+        others = [name for name in sources if name not in section.sources]
+        return OnlineBatches(
+            prompts=self.online.prompts(data),
+            find=find,
+            make=self.make,
+            journal=Journal(folder),
+            passes=section.epochs,
+            steps_a_pass=steps_a_pass(section.prompts * section.group_size, self.config.train.batch_size),
+            seed=self.config.train.seed,
+            others=data.only(others, self._beside(others)) if others else None,
+            exchange=lambda action: on_first(self.accelerator, action),
+            tells=self.tells,
+        )
+
+    @cached_property
+    def player(self) -> Player:
+        """Plays with the run's settings."""
+        online = self.online
+        section, seed = online.section, self.config.train.seed
+        return Player(
+            online.environment, online.backend, self.tokenizer, section.sampling, seed, section.time_limit, self.tells
+        )
+
+    def make(self, prompts: Sequence[Prompt], number: int) -> list[Trajectory]:
+        """Rollout batch `number`: played, judged, scored, with advantages; the same on every rank."""
+        advantage, rewards = self.online.advantage, self.online.rewards
+        needs: frozenset[str] = getattr(advantage, "needs", frozenset())
+        mine = self._play(prompts, [*range(self.online.section.group_size), *([GREEDY] if "greedy" in needs else [])], number)
+        examples = {prompt.group: prompt.example for prompt in prompts}
+        judged = Judge(rewards, self.tokenizer)(mine, [examples[one.origin.group] for one in mine])
+        scored = self._scored(judged, "values" in needs)
+        every = sorted(self._together(scored), key=lambda one: (one.origin.group, one.origin.member))
+        greedy = {one.origin.group: one.reward for one in every if one.origin.member == GREEDY}
+        weights = {reward.name: reward.weight for reward in rewards}
+        return with_advantages([one for one in every if one.origin.member != GREEDY], advantage, weights, greedy)
+
+    def _play(self, prompts: Sequence[Prompt], members: Sequence[int], number: int) -> list[Trajectory]:
+        """What this rank plays: its share. Where the ranks hold one model together, or a server plays, the first has it all."""
+        accelerator, version = self.accelerator, self.step()
+        if not self.online.backend.capabilities.live:
+            self._send(version)
+            played = on_first(accelerator, lambda: self.player.play(prompts, members, number, version))
+            return played[accelerator.process_index :: accelerator.num_processes]
+        share = prompts if self._as_one else prompts[accelerator.process_index :: accelerator.num_processes]
+        played = self.player.play(share, members, number, version)
+        return played if not self._as_one or accelerator.is_main_process else []
+
+    def _scored(self, trajectories: Sequence[Trajectory], with_values: bool) -> list[Trajectory]:
+        """With what must be known before the weights move: `old` where it will differ from the policy, `reference`, values."""
+        wanted: list[tuple[Role, tuple[Signal, ...]]] = [("reference", self.objective.signals("reference"))]
+        if self.online.steps_a_rollout(self.config.train.batch_size) > 1:
+            wanted.append(("old", self.objective.signals("old")))
+        scored = list(trajectories)
+        whole_ones = [place for place, one in enumerate(scored) if one.is_trainable]
+        if with_values:
+            wanted.append(("old", (value(role="old"),)))
+        for role, signals in wanted:
+            if not signals:
+                continue
+            sequences = [scored[place].unit().sequences[0] for place in whole_ones]
+            masks = [sequence.masks["completion"] for sequence in sequences]
+            found = self.runner.roles.score_frozen(role, sequences, masks, signals, self.runner.budget)
+            for place, mask, numbers in zip(whole_ones, masks, found, strict=True):
+                given = {}
+                for signal, values in numbers.items():
+                    spread = np.zeros(len(mask), np.float32)
+                    spread[mask] = values
+                    given["old_values" if signal.name == "value" else column(signal)] = spread
+                scored[place] = scored[place].with_tokens(**given)
+        return scored
+
+    def _send(self, version: int) -> None:
+        """Give the backend the weights of `version`, unless it has them; ModelError when its receipt says otherwise."""
+        if self.sent == version:
+            return
+        weights = whole(distinct(self.model), self.accelerator.is_main_process)
+
+        def send() -> None:
+            import asyncio
+
+            receipt = asyncio.run(self.online.backend.update(version, weights))
+            sent = {name: Held.of(tensor) for name, tensor in weights.items()}
+            if receipt.version != version or dict(receipt.tensors) != sent:
+                wrong = sorted(name for name in {*sent, *receipt.tensors} if sent.get(name) != receipt.tensors.get(name))
+                raise ModelError(
+                    f"the backend does not hold the weights of step {version}: its receipt is for step {receipt.version}, and "
+                    f"{len(wrong)} tensors differ, for example {wrong[:1]}"
+                )
+
+        on_first(self.accelerator, send)
+        self.sent = version
+
+    @property
+    def _as_one(self) -> bool:
+        """Whether every forward pass needs all ranks."""
+        return self.accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
+
+    def _together(self, mine: list[Trajectory]) -> list[Trajectory]:
+        every: list[Trajectory] = gather_object(mine)
+        return every
+
+    @contextmanager
+    def _within(self) -> Iterator[None]:
+        with self.accelerator.autocast(), unsharded(self.runner.roles.policy):
+            yield
+
+    def _beside(self, others: Sequence[str]) -> int:
+        """Units of other sources in every step batch, by the weights of the sources."""
+        weights = {name: section.weight for name, section in self.config.data.items()}
+        share = sum(weights[name] for name in others) / sum(weights[name] for name in self.online.section.sources)
+        return max(1, math.ceil(share * self.config.train.batch_size))
+
+    def _refuse_long(self, unit: Unit, length: int) -> None:
+        context = getattr(getattr(self.model, "config", None), "max_position_embeddings", None)
+        if context is not None and length + self.online.section.sampling.max_new_tokens > context:
+            raise ConfigError(
+                f"rollout.sampling.max_new_tokens: the prompt of row {unit.row} of {unit.source} has {length} tokens, and with "
+                f"{self.online.section.sampling.max_new_tokens} more it leaves the model's {context} positions"
+            )

@@ -1,0 +1,171 @@
+"""Step batches out of rollouts: prompts are drawn, played, judged, written to the journal, and trained on for some passes.
+
+In: prompts, and what makes trajectories of them. Out: global batches with the cursor after each. A function of the seed, the
+cursor, the journal and, where the journal has nothing yet, the weights.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from burnish.data.dataset import Cursor
+from burnish.data.mixture import generator
+from burnish.data.units import Unit
+from burnish.errors import RunError
+from burnish.rollout.journal import Journal
+from burnish.rollout.metrics import rollout_metrics
+from burnish.rollout.play import Prompt
+from burnish.rollout.trajectory import Trajectory
+
+EMPTY = 8  # rollout batches in a row without anything to train on, after which the run ends
+
+
+@dataclass(frozen=True)
+class RolloutCursor:
+    """Where an online run stands. prompts: as they were before rollout batch `rollout` was drawn; done: its step batches that
+    were trained on; others: of the sources that are read, not played."""
+
+    prompts: Cursor = field(default_factory=Cursor)
+    rollout: int = 0
+    done: int = 0
+    others: Cursor = field(default_factory=Cursor)
+
+    @property
+    def epoch(self) -> int:
+        """Passes over the prompts."""
+        return self.prompts.epoch
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for a checkpoint."""
+        places = {"prompts": self.prompts.to_json(), "others": self.others.to_json()}
+        return {**places, "rollout": self.rollout, "done": self.done}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> RolloutCursor:
+        """The cursor that `to_json` wrote."""
+        prompts, others = (Cursor.from_json(values[name]) for name in ("prompts", "others"))
+        return cls(prompts, values["rollout"], values["done"], others)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Units of one optimiser step, the cursor after it, and what is to be logged beside the step's own metrics."""
+
+    units: list[Unit]
+    cursor: Any
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+class Units(Protocol):
+    """Batches of a mixture of sources: `TrainData`."""
+
+    def units(self, start: Cursor) -> Iterator[tuple[list[Unit], Cursor]]: ...
+
+    @property
+    def steps_per_epoch(self) -> int | None: ...
+
+
+Make = Callable[[Sequence[Prompt], int], list[Trajectory]]
+"""Plays, judges and scores the prompts of a rollout batch, by its number."""
+
+
+@dataclass(frozen=True)
+class OnlineBatches:
+    """Global batches of an online run.
+
+    prompts: batches of prompt units. find: a unit's prompt, by its place in the batch. make: trajectories, ready to be trained
+    on. others: batches of other sources, one of which joins every step batch. exchange: gives every rank what the first has.
+    """
+
+    prompts: Units
+    find: Callable[[Unit, int], Prompt]
+    make: Make
+    journal: Journal
+    passes: int
+    steps_a_pass: int
+    seed: int
+    others: Units | None
+    exchange: Callable[[Callable[[], Any]], Any]
+    tells: Callable[..., None]
+
+    @property
+    def steps_per_epoch(self) -> int | None:
+        """Step batches of one pass over the prompts; None when it is not known."""
+        rollouts = self.prompts.steps_per_epoch
+        return None if rollouts is None else rollouts * self.passes * self.steps_a_pass
+
+    def batches(self, start: Cursor | RolloutCursor) -> Iterator[Batch]:
+        """Batches from `start` on, without end."""
+        start = start if isinstance(start, RolloutCursor) else RolloutCursor()
+        cursor, empty = start, 0
+        others = None if self.others is None else self.others.units(start.others)
+        for drawn, after in self.prompts.units(start.prompts):
+            trajectories = self._rollout(drawn, cursor.rollout)
+            steps = self._steps(trajectories, cursor.rollout)
+            empty = 0 if steps else empty + 1
+            if empty:
+                self._complain(trajectories, empty)
+            for place in range(cursor.done, len(steps)):
+                units, read = steps[place], cursor.others
+                if others is not None:
+                    more, read = next(others)
+                    units = [*units, *more]
+                last = place + 1 == len(steps)
+                cursor = RolloutCursor(
+                    after if last else cursor.prompts, cursor.rollout + last, 0 if last else place + 1, read
+                )
+                yield Batch(units, cursor, rollout_metrics(trajectories) if place == 0 else {})
+            if not steps:
+                cursor = RolloutCursor(after, cursor.rollout + 1, 0, cursor.others)
+
+    def _rollout(self, drawn: Sequence[Unit], number: int) -> list[Trajectory]:
+        """From the journal; else made now, and journaled before anybody sees it."""
+        known: list[Trajectory] | None = self.exchange(lambda: self.journal.read(number))
+        if known is not None:
+            return known
+        made = self.make([self.find(unit, group) for group, unit in enumerate(drawn)], number)
+        self.exchange(lambda: self.journal.append(number, made))
+        return made
+
+    def _steps(self, trajectories: Sequence[Trajectory], number: int) -> list[list[Unit]]:
+        """Step batches of all passes, shuffled anew for each; of nearly equal sizes, none of them empty."""
+        units = [one.unit() for one in trajectories if one.is_trainable]
+        steps = []
+        for turn in range(self.passes):
+            order = generator(self.seed, f"rollout {number}", turn).permutation(len(units))
+            steps += [[units[place] for place in piece] for piece in np.array_split(order, self.steps_a_pass) if len(piece)]
+        return steps
+
+    def _complain(self, trajectories: Sequence[Trajectory], empty: int) -> None:
+        outcomes = sorted({one.outcome for one in trajectories})
+        sentence = f"nothing of this rollout batch can be trained on: its episodes ended as {', '.join(outcomes)}"
+        if empty >= EMPTY:
+            raise RunError(f"{sentence}; so did the {EMPTY - 1} batches before it")
+        self.tells(sentence)
+
+
+@dataclass(frozen=True)
+class ReadBatches:
+    """Global batches of a run whose data is read: the same, without rollouts."""
+
+    data: Units
+
+    @property
+    def steps_per_epoch(self) -> int | None:
+        """Batches of one epoch; None for a stream."""
+        return self.data.steps_per_epoch
+
+    def batches(self, start: Cursor | RolloutCursor) -> Iterator[Batch]:
+        """Batches from `start` on, without end."""
+        for units, cursor in self.data.units(start if isinstance(start, Cursor) else start.others):
+            yield Batch(units, cursor)
+
+
+def steps_a_pass(completions: int, batch_size: int) -> int:
+    """Step batches of one pass over a rollout batch."""
+    return math.ceil(completions / batch_size)

@@ -1,0 +1,137 @@
+"""The journal: every rollout batch on disk before it is trained on. In: trajectories. Out: the same ones, to the bit.
+
+RUN/rollouts/NNNNNN-HASH.arrow, one Arrow file a rollout batch, one row a trajectory; written beside, synced, renamed; its hash
+is in its name. Never rewritten. Readable by pyarrow, pandas and `datasets`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from burnish.errors import RunError
+from burnish.rollout.trajectory import Origin, Trajectory
+
+PARTIAL = ".partial"
+HASH_LENGTH = 16
+ORIGIN = {"source": pa.string(), "row": pa.int64(), "part": pa.int32(), "group": pa.int32(), "member": pa.int32()}
+
+
+class Journal:
+    """The rollout batches of a run, by number."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def append(self, number: int, trajectories: Sequence[Trajectory]) -> Path:
+        """Write rollout batch `number`; returns when it is safe. RunError when there is another one of that number."""
+        if (there := self._find(number)) is not None:
+            raise RunError(f"{there} is there already; a journal is never rewritten")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        sink = pa.BufferOutputStream()
+        table = _table(trajectories)
+        with pa.ipc.new_file(sink, table.schema) as writer:
+            writer.write_table(table)
+        content = sink.getvalue().to_pybytes()
+        path = self.folder / f"{number:06d}-{_hash(content)}.arrow"
+        partial = path.with_name(path.name + PARTIAL)
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.rename(path)
+        _sync(self.folder)
+        return path
+
+    def read(self, number: int) -> list[Trajectory] | None:
+        """Rollout batch `number`, None when it was never written; RunError when the file was changed or cut."""
+        path = self._find(number)
+        if path is None:
+            return None
+        content = path.read_bytes()
+        if _hash(content) != path.stem.partition("-")[2]:
+            raise RunError(f"{path} is damaged: its content has another hash than its name says; delete it to draw it anew")
+        return [_trajectory(row) for row in pa.ipc.open_file(content).read_all().to_pylist()]
+
+    def numbers(self) -> list[int]:
+        """The rollout batches that are there, in order."""
+        return sorted(int(path.name.partition("-")[0]) for path in self.folder.glob("*-*.arrow"))
+
+    def forget_after(self, number: int) -> None:
+        """Delete what a crash left half written, and the rollout batches after `number`."""
+        for path in self.folder.glob(f"*{PARTIAL}"):
+            path.unlink()
+        for path in self.folder.glob("*-*.arrow"):
+            if int(path.name.partition("-")[0]) > number:
+                path.unlink()
+
+    def _find(self, number: int) -> Path | None:
+        return next(self.folder.glob(f"{number:06d}-*.arrow"), None)
+
+
+def _table(trajectories: Sequence[Trajectory]) -> pa.Table:
+    names = sorted({name for one in trajectories for name in one.tokens})
+    schema = pa.schema(
+        [
+            *ORIGIN.items(),
+            ("outcome", pa.string()),
+            ("reward", pa.float64()),
+            ("rewards", pa.map_(pa.string(), pa.float64())),
+            ("ids", pa.list_(pa.int64())),
+            ("own", pa.list_(pa.bool_())),
+            ("versions", pa.list_(pa.int32())),
+            *((f"tokens.{name}", pa.list_(pa.float32())) for name in names),
+        ]
+    )
+    rows = [
+        {
+            **asdict(one.origin),
+            "outcome": one.outcome,
+            "reward": one.reward,
+            "rewards": list(one.rewards.items()),
+            "ids": one.ids,
+            "own": one.own,
+            "versions": one.versions,
+            **{f"tokens.{name}": one.tokens.get(name) for name in names},
+        }
+        for one in trajectories
+    ]
+    return pa.Table.from_pylist(rows, schema)
+
+
+def _trajectory(row: dict[str, Any]) -> Trajectory:
+    tokens = {
+        name.removeprefix("tokens."): np.array(values, np.float32)
+        for name, values in row.items()
+        if name.startswith("tokens.") and values is not None
+    }
+    return Trajectory(
+        origin=Origin(**{name: row[name] for name in ORIGIN}),
+        ids=np.array(row["ids"], np.int64),
+        own=np.array(row["own"], np.bool_),
+        versions=np.array(row["versions"], np.int32),
+        tokens=tokens,
+        outcome=row["outcome"],
+        rewards=dict(row["rewards"]),
+        reward=row["reward"],
+    )
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=HASH_LENGTH // 2).hexdigest()
+
+
+def _sync(folder: Path) -> None:
+    """Make the names in a folder as durable as the files."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,140 @@
+"""Judging: rewards of trajectories, and from the rewards of groups their advantages.
+
+In: the trajectories of a rollout batch, and the rows that they came from. Out: the same trajectories with rewards and, where
+they can be trained on, an advantage for every token of the policy's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from burnish.data.examples import Example, prompt_of
+from burnish.errors import RewardError
+from burnish.objective.ragged import Ragged
+from burnish.rollout.contract import Advantage, Groups
+from burnish.rollout.prompts import as_list, columns_of, completion_said
+from burnish.rollout.rewards import Reward, run_rewards
+from burnish.rollout.trajectory import Trajectory, by_group
+
+ENVIRONMENT = "environment"  # name of the reward that an environment itself gives
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Rewards, by functions and by the environment."""
+
+    rewards: Sequence[Reward]
+    tokenizer: Any
+
+    def __call__(self, trajectories: Sequence[Trajectory], examples: Sequence[Example]) -> list[Trajectory]:
+        """The trajectories with their rewards; one that nothing applies to is filtered. examples: each one's row."""
+        whole = [place for place, one in enumerate(trajectories) if one.is_trainable]
+        judged = list(trajectories)
+        if not whole:
+            return judged
+        prompts = [as_list(prompt_of(examples[place])) for place in whole]
+        written = [trajectories[place].ids[trajectories[place].own].tolist() for place in whole]
+        said = [completion_said(self.tokenizer, prompt, ids) for prompt, ids in zip(prompts, written, strict=True)]
+        columns = columns_of([examples[place] for place in whole])
+        scores = run_rewards(self.rewards, prompts, said, written, columns)
+        weights = {reward.name: reward.weight for reward in self.rewards}
+        for index, place in enumerate(whole):
+            one = trajectories[place]
+            found = {**one.rewards, **{name: values[index] for name, values in scores.items()}}
+            applying = [weights.get(name, 1.0) * value for name, value in found.items() if value is not None]
+            judged[place] = replace(one, rewards=found, reward=sum(applying), outcome=one.outcome if applying else "filtered")
+        return judged
+
+
+def with_advantages(
+    trajectories: Sequence[Trajectory], advantage: Advantage, weights: Mapping[str, float], greedy: Mapping[int, float]
+) -> list[Trajectory]:
+    """Trajectories with `advantages` per token; those that the advantage does not keep are filtered, failed ones left alone.
+
+    weights: of the rewards by name. greedy: by group, the reward of the most likely completion, for advantages that need it.
+    """
+    groups = [members for group in by_group(trajectories) if (members := [one for one in group if one.is_trainable])]
+    flat = [one for members in groups for one in members]
+    rest = [one for one in trajectories if not one.is_trainable]
+    if not flat:
+        return list(rest)
+    seen = _groups(groups, weights, greedy, getattr(advantage, "needs", frozenset()))
+    values = advantage(seen)
+    per_completion = _per_token(values, seen, flat, type(advantage).__name__)
+    keeps: Any = getattr(advantage, "keeps", None)
+    kept = [True] * len(flat) if keeps is None else keeps(seen).tolist()
+    returns: Any = getattr(advantage, "returns", None)
+    learnt = [None] * len(flat) if returns is None else _per_token(returns(seen), seen, flat, "returns")
+    done = []
+    for one, numbers, goal, stays in zip(flat, per_completion, learnt, kept, strict=True):
+        tokens = {"advantages": _spread(one, numbers)} | ({} if goal is None else {"returns": _spread(one, goal)})
+        done.append(replace(one.with_tokens(**tokens), outcome=one.outcome if stays else "filtered"))
+    return [*done, *rest]
+
+
+def _groups(
+    groups: list[list[Trajectory]], weights: Mapping[str, float], greedy: Mapping[int, float], needs: frozenset[str]
+) -> Groups:
+    flat = [one for members in groups for one in members]
+    sizes = torch.tensor([len(members) for members in groups], dtype=torch.int64)
+    names = sorted({name for one in flat for name in one.rewards})
+
+    def of_completions(numbers: Sequence[float]) -> Ragged:
+        return Ragged(torch.tensor(numbers, dtype=torch.float64), sizes)
+
+    def of_tokens(numbers: Callable[[Trajectory], Any]) -> Ragged:
+        joined = np.concatenate([numbers(one)[one.own] for one in flat]).astype(np.float64)
+        return Ragged(torch.from_numpy(joined), torch.tensor([one.length for one in flat], dtype=torch.int64))
+
+    def part(name: str) -> list[float]:
+        found = [one.rewards.get(name) for one in flat]
+        return [math.nan if value is None else value for value in found]
+
+    return Groups(
+        rewards=of_completions([one.reward for one in flat]),
+        parts={name: of_completions(part(name)) for name in names},
+        weights={name: weights.get(name, 1.0) for name in names},
+        lengths=of_completions([float(one.length) for one in flat]),
+        values=of_tokens(lambda one: one.tokens["old_values"]) if "values" in needs else None,
+        token_rewards=of_tokens(lambda one: np.zeros(len(one.ids))) if "token_rewards" in needs else None,
+        steps=of_tokens(_turns) if "steps" in needs else None,
+        greedy=torch.tensor([greedy[members[0].origin.group] for members in groups], dtype=torch.float64)
+        if "greedy" in needs
+        else None,
+    )
+
+
+def _turns(one: Trajectory) -> Any:
+    """The turn that each token belongs to, from 0: a turn begins where the policy begins to write."""
+    begins = np.diff(one.own.astype(np.int8), prepend=0) == 1
+    return np.maximum(np.cumsum(begins) - 1, 0)
+
+
+def _per_token(values: Ragged, seen: Groups, flat: list[Trajectory], name: str) -> list[Tensor]:
+    """For each trajectory, one number or one per token of the policy's; RewardError for other shapes, and for no numbers."""
+    numbers = values.values
+    if not bool(torch.isfinite(numbers).all()):
+        raise RewardError(f"the advantage '{name}' gave {float(numbers[~torch.isfinite(numbers)][0])}; it gives finite numbers")
+    if torch.equal(values.lengths, seen.rewards.lengths):
+        return list(numbers)
+    lengths = [one.length for one in flat]
+    if values.lengths.tolist() != lengths:
+        raise RewardError(
+            f"the advantage '{name}' gave {len(numbers)} numbers for {len(flat)} completions of {sum(lengths)} tokens; "
+            "it gives one for each completion, or for each token"
+        )
+    return list(torch.split(numbers, lengths))
+
+
+def _spread(one: Trajectory, numbers: Tensor) -> Any:
+    """Numbers of the policy's tokens among all T: [T]."""
+    spread = np.zeros(len(one.ids), np.float32)
+    spread[one.own] = numbers.numpy()
+    return spread

@@ -1,0 +1,44 @@
+"""What a rollout batch is told by: rewards, lengths, outcomes. In: its trajectories. Out: numbers by dashboards' names."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from statistics import fmean, stdev
+
+from burnish.rollout.trajectory import Trajectory, by_group
+
+SAME = 1e-9  # rewards that differ by less say nothing about which completion is better
+
+
+def rollout_metrics(trajectories: Sequence[Trajectory]) -> dict[str, float]:
+    """`reward`, `reward_std` (mean over groups), `rewards/NAME/mean|std`, `frac_reward_zero_std`, `completions/...` in tokens,
+    and `outcomes/NAME`, shares of all episodes. Rewards and lengths are of episodes that came to their end."""
+    ended = [one for one in trajectories if one.rewards]
+    outcomes = Counter(one.outcome for one in trajectories)
+    metrics = {f"outcomes/{name}": count / len(trajectories) for name, count in outcomes.items()}
+    if not ended:
+        return metrics
+    groups = [[one.reward for one in members] for members in by_group(ended)]
+    spreads = [_spread(rewards) for rewards in groups]
+    metrics |= {
+        "reward": fmean(one.reward for one in ended),
+        "reward_std": fmean(spreads),
+        "frac_reward_zero_std": fmean(spread < SAME for spread in spreads),
+    }
+    for name in sorted({name for one in ended for name in one.rewards}):
+        values = [value for one in ended if (value := one.rewards.get(name)) is not None]
+        if values:
+            metrics |= {f"rewards/{name}/mean": fmean(values), f"rewards/{name}/std": _spread(values)}
+    lengths = [one.length for one in ended]
+    finished = [one.length for one in ended if one.outcome != "truncated"] or [0]
+    for prefix, numbers in (("", lengths), ("terminated_", finished)):
+        for name, how in (("mean", fmean), ("min", min), ("max", max)):
+            metrics[f"completions/{name}_{prefix}length"] = float(how(numbers))
+    metrics["completions/clipped_ratio"] = fmean(one.outcome == "truncated" for one in ended)
+    return metrics
+
+
+def _spread(values: Sequence[float]) -> float:
+    """Standard deviation, n - 1 in the denominator; 0 of a single value."""
+    return stdev(values) if len(values) > 1 else 0.0
