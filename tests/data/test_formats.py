@@ -137,7 +137,7 @@ def test_trajectories_align_numbers_with_all_ids() -> None:
         {"truncated": 1.0, "reward": 2.0},
         side=Side(columns={"task": "sum", "truncated": True, "reward": 2}),
     )
-    with pytest.raises(RowError, match=r"one per completion id \(3\) in 'old_logps', found 2"):
+    with pytest.raises(RowError, match=r"one per completion id \(3\) in 'old_logps', found"):
         builtin.trajectory.convert({**row, "old_logps": [-1.0, -2.0]})
     with pytest.raises(RowError, match="completion_mask"):
         builtin.trajectory.convert({**row, "completion_mask": [1]})

@@ -88,6 +88,8 @@ def _explained(row: Row, answers: tuple[str, ...]) -> float:
 def _prompt(row: Row) -> tuple[Message, ...]:
     system, history = row.get("system"), row.get("history") or []
     messages = [_message("system", system, "system")] if system else []
+    if not isinstance(history, list | tuple):
+        raise RowError(f"expected a list of pairs in 'history', found {brief(history)}")
     for turn in history:
         if not isinstance(turn, (list, tuple)) or len(turn) != 2:
             raise RowError(f"expected pairs of question and answer in 'history', found {brief(turn)}")

@@ -152,9 +152,9 @@ def trajectory(row: Row, extra: Side) -> Example:
     truth values of the whole trajectory, such as `truncated`."""
     start, count = len(row["prompt_ids"]), len(row["completion_ids"])
     own = row.get("completion_mask")
-    own = [1] * count if own is None else list(own)
-    if len(own) != count:
-        raise RowError(f"expected one entry per completion id ({count}) in 'completion_mask', found {len(own)}")
+    own = [1] * count if own is None else own
+    if not list_of(FLAG).holds(own) or len(own) != count:
+        raise RowError(f"expected one 0 or 1 per completion id ({count}) in 'completion_mask', found {brief(own)}")
     given = {column: row[column] for column in NUMBERS if row.get(column) is not None}
     tokens = {NUMBERS[column]: (0.0,) * start + _per_id(value, column, count) for column, value in given.items()}
     columns = {key: value for key, value in extra.columns.items() if key not in (*NUMBERS, "completion_mask")}
@@ -176,10 +176,10 @@ FORMATS = (
 
 def _per_id(value: Any, column: str, count: int) -> tuple[float, ...]:
     """One number per completion id; a single one is everyone's."""
-    numbers = (float(value),) * count if is_number(value) else tuple(float(item) for item in value)
-    if len(numbers) != count:
-        raise RowError(f"expected a number or one per completion id ({count}) in '{column}', found {len(numbers)}")
-    return numbers
+    numbers = [value] * count if is_number(value) else value
+    if not list_of(NUMBER).holds(numbers) or len(numbers) != count:
+        raise RowError(f"expected a number or one per completion id ({count}) in '{column}', found {brief(value)}")
+    return tuple(map(float, numbers))
 
 
 def _spans(own: list[Any], start: int) -> tuple[tuple[int, int], ...]:

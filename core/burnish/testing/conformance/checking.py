@@ -17,6 +17,7 @@ from burnish.testing.conformance.report import Result
 
 S = TypeVar("S")
 Rows = List[Mapping[str, Any]]
+Problem = tuple[type[BaseException], str]
 SHRINK_S = 5.0  # how long a failing example is made smaller
 
 
@@ -44,37 +45,37 @@ def _run(subject: S, check: Check[S], examples: List[Rows]) -> Result:
     for rows in examples if check.on_rows else [()]:
         found = _problem(subject, check, rows)
         if found is not None:
-            smallest, message = _smallest(subject, check, rows, found) if check.on_rows else (rows, found)
+            smallest, (_, message) = _smallest(subject, check, rows, found) if check.on_rows else (rows, found)
             example = json.dumps(list(smallest), ensure_ascii=False, default=str) if check.on_rows else ""
             return Result(check.name, False, message, example, check.cause)
     return Result(check.name, True)
 
 
-def _problem(subject: S, check: Check[S], rows: Rows) -> str | None:
+def _problem(subject: S, check: Check[S], rows: Rows) -> Problem | None:
     """What is wrong on these rows; None when nothing is."""
     try:
         check.run(subject, rows)
     except Broken as broken:
-        return str(broken)
+        return Broken, str(broken)
     except Exception as error:
-        return raised(error)
+        return type(error), raised(error)
     return None
 
 
-def _smallest(subject: S, check: Check[S], rows: Rows, message: str) -> tuple[Rows, str]:
-    """The rows with as much as possible taken away, such that the check still fails, and what it then says."""
+def _smallest(subject: S, check: Check[S], rows: Rows, problem: Problem) -> tuple[Rows, Problem]:
+    """The rows with as much as possible taken away, such that the check still fails in the same way, and how it then does."""
     until = time.monotonic() + SHRINK_S
     smaller = True
     while smaller and time.monotonic() < until:
         smaller = False
         for candidate in _smaller(rows):
             found = _problem(subject, check, candidate)
-            if found is not None:
-                rows, message, smaller = candidate, found, True
+            if found is not None and found[0] is problem[0]:
+                rows, problem, smaller = candidate, found, True
                 break
             if time.monotonic() > until:
                 break
-    return rows, message
+    return rows, problem
 
 
 def _smaller(rows: Rows) -> Iterator[Rows]:

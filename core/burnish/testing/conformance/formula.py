@@ -18,6 +18,7 @@ from torch import Tensor
 from burnish.data.units import Sequence, Unit
 from burnish.model.signals import Signal
 from burnish.objective.contract import derived_signals
+from burnish.objective.ragged import Ragged
 from burnish.objective.readings import describe
 from burnish.objective.reduce import Tally
 from burnish.testing.conformance.checking import Broken, Rows
@@ -85,7 +86,7 @@ def micro_batches(subject: Subject, rows: Rows) -> None:
 def order(subject: Subject, rows: Rows) -> None:
     """A term belongs to its member, wherever it stands in the batch."""
     scene = subject.scene(rows)
-    if scene.is_weight or len(scene.places) < 2:
+    if len(scene.places) < 2:
         return
     plain = values_of(scene.call())
     for places in (scene.places[::-1], scene.places[1:] + scene.places[:1]):
@@ -206,6 +207,15 @@ def preference(subject: Subject, _: Rows) -> None:
     turned = [(rows, [TURNED[subject.entry.data](row) for row in rows]) for rows in subject.examples]
     if not any(_value(subject, one) != _value(subject, other) for one, other in turned):
         raise Broken("the loss stays what it is when the better and the worse answers change places")
+
+
+def not_negative(subject: Subject, rows: Rows) -> None:
+    """A weight turns no loss into a gain."""
+    scene = subject.scene(rows)
+    values = scene.call().values if scene.places else torch.zeros(0)
+    flat = values.values if isinstance(values, Ragged) else values
+    if (flat < 0).any():
+        raise Broken(f"a weight is {float(flat.min()):.6g}")
 
 
 def repeats(subject: Subject, rows: Rows) -> None:

@@ -12,7 +12,8 @@ from burnish.errors import BurnishError
 from burnish.registry import LossRecord
 from burnish.testing.conformance import formula, running, wording
 from burnish.testing.conformance.checking import Check, Rows, run_checks
-from burnish.testing.conformance.report import Profile, Report, Result
+from burnish.testing.conformance.contract import broken, contract
+from burnish.testing.conformance.report import Profile, Report
 from burnish.testing.conformance.rows import TURNED
 from burnish.testing.conformance.subject import Subject, loss_subject, title_of
 
@@ -65,12 +66,14 @@ def check_loss(
     loss: a registered name, `module:attr`, `./file.py:attr`, a class or an instance. data: raw rows to check it on as well.
     options: its fields, where `loss` is no instance. profile: `fast` takes some 3 s at most, `full` a minute.
     """
-    title = title_of(LossRecord.word, loss)
+    title, kept = title_of(LossRecord.word, loss), contract(LossRecord, loss)
+    if not kept.passed:
+        return Report(title, (kept,))
     try:
         subject = loss_subject(loss, data, options, profile)
     except BurnishError as error:
-        return Report(title, (Result("contract", False, str(error)),))
-    results = run_checks(subject, [*WORDING, *_fitting(subject)], subject.examples)
+        return Report(title, (broken(error),))
+    results = (kept, *run_checks(subject, [*WORDING, *_fitting(subject)], subject.examples))
     first = subject.examples[:1]
     if profile == "fast":
         results += run_checks(subject, RUNNING, first)

@@ -1,29 +1,147 @@
-"""`check_reward`, `check_advantage`, `check_backend`, `check_environment`. In: one by name, class or object. Out: a report."""
+"""`check_reward`, `check_advantage`, `check_backend`, `check_environment`. In: one by name, class or object. Out: a report.
+
+A reward is called on completions, an advantage on rewards. Of a backend and an environment only the members and their signatures
+are looked at: no model is started and no episode played.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from burnish.testing.conformance.checking import Rows
+from burnish.config.options import construct
+from burnish.errors import BurnishError, RewardError
+from burnish.registry import AdvantageRecord, BackendRecord, EnvironmentRecord, Record, RewardRecord
+from burnish.rollout.rewards import Reward, run_rewards
+from burnish.testing.conformance.checking import Broken, Check, Rows, run_checks
+from burnish.testing.conformance.contract import broken, contract
 from burnish.testing.conformance.report import Report
+from burnish.testing.conformance.subject import target_of, title_of
+from burnish.testing.tiny import tiny_tokenizer
+
+SAMPLES: Rows = (
+    {"prompt": "2 + 2?", "completion": "4"},
+    {"prompt": "2 + 2?", "completion": "It is four."},
+    {"prompt": "Say nothing.", "completion": ""},
+)
+METHODS: dict[type[Record], dict[str, tuple[str, ...]]] = {
+    BackendRecord: {"generate": ("ids", "sampling"), "update": ("version", "weights"), "close": ()},
+    EnvironmentRecord: {"__call__": ("task", "generate")},
+}
+"""What is awaited of each, and with which arguments."""
+
+
+@dataclass(frozen=True)
+class Called:
+    """A function, or an instance with members, that is looked at."""
+
+    kind: type[Record]
+    made: Any
 
 
 def check_reward(reward: Any, *, data: Rows | None = None, options: Mapping[str, Any] | None = None) -> Report:
     """A reward, called on completions. data: rows with `prompt`, `completion` and the columns that it asks for."""
-    return Report(f"reward {reward}", ())
+    return _checked(RewardRecord, reward, options, REWARD, data or SAMPLES)
 
 
 def check_advantage(advantage: Any, *, options: Mapping[str, Any] | None = None) -> Report:
-    """An advantage, on the rewards of groups."""
-    return Report(f"advantage {advantage}", ())
+    """An advantage: what it says of itself, and that it can be made."""
+    return _checked(AdvantageRecord, advantage, options, ADVANTAGE, SAMPLES)
 
 
 def check_backend(backend: Any, *, options: Mapping[str, Any] | None = None) -> Report:
     """A backend: its members and their signatures; it is not started."""
-    return Report(f"backend {backend}", ())
+    return _checked(BackendRecord, backend, options, SIGNATURES, SAMPLES)
 
 
 def check_environment(environment: Any, *, options: Mapping[str, Any] | None = None) -> Report:
     """An environment: its signature; no episode is played."""
-    return Report(f"environment {environment}", ())
+    return _checked(EnvironmentRecord, environment, options, SIGNATURES, SAMPLES)
+
+
+def _checked(
+    kind: type[Record], given: Any, options: Mapping[str, Any] | None, checks: tuple[Check[Called], ...], rows: Rows
+) -> Report:
+    title, kept = title_of(kind.word, given), contract(kind, given)
+    if not kept.passed:
+        return Report(title, (kept,))
+    target = target_of(kind, given)
+    try:
+        # A backend may connect to something when it is made: its class is looked at instead.
+        made = construct(target, options or {}, title) if inspect.isclass(target) and kind is not BackendRecord else target
+    except BurnishError as error:
+        return Report(title, (broken(error),))
+    return Report(title, (kept, *run_checks(Called(kind, made), checks, [rows])))
+
+
+def answers(subject: Called, rows: Rows) -> None:
+    """One number, or None, for every completion; for text and for messages."""
+    for as_messages in (False, True):
+        _rewards(subject, rows, as_messages)
+
+
+def repeats(subject: Called, rows: Rows) -> None:
+    """The same completions get the same rewards, and in another order each still gets its own."""
+    first, again, turned = (_rewards(subject, order, False) for order in (rows, rows, rows[::-1]))
+    if first != again:
+        raise Broken(f"the rewards are {first} first and {again} then")
+    if turned[::-1] != first:
+        raise Broken(f"the rewards are {first}, and {turned[::-1]} for the same completions in reverse order")
+
+
+def documented(subject: Called, _: Rows) -> None:
+    """It says in words what it does."""
+    target = subject.made if inspect.isclass(subject.made) or inspect.isfunction(subject.made) else type(subject.made)
+    text = target.__doc__ or ""
+    if not text.strip() or (dataclasses.is_dataclass(target) and text.startswith(f"{target.__name__}(")):
+        raise Broken("there is no docstring")
+
+
+def signatures(subject: Called, _: Rows) -> None:
+    """What is awaited is a coroutine that takes the arguments it is given."""
+    target = subject.made if inspect.isclass(subject.made) else type(subject.made)
+    for name, arguments in METHODS[subject.kind].items():
+        method = subject.made if inspect.isfunction(subject.made) else getattr(target, name, None)
+        if not inspect.iscoroutinefunction(method):
+            raise Broken(f"{name}({', '.join(arguments)}) is not an `async def`" if method else f"there is no {name}()")
+        given = (None,) * (len(arguments) + (not inspect.isfunction(subject.made)))
+        try:
+            inspect.signature(method).bind(*given)
+        except TypeError as error:
+            raise Broken(f"{name}() cannot be called with ({', '.join(arguments)}): {error}") from error
+
+
+def _rewards(subject: Called, rows: Rows, as_messages: bool) -> list[float | None]:
+    def said(text: str, role: str) -> Any:
+        return [{"role": role, "content": text}] if as_messages else text
+
+    tokenizer = tiny_tokenizer(chat=False)
+    columns = {name: [row[name] for row in rows] for name in rows[0] if name not in ("prompt", "completion")}
+    function: Callable[..., Any] = subject.made
+    try:
+        found = run_rewards(
+            [Reward("reward", function)],
+            [said(row["prompt"], "user") for row in rows],
+            [said(row["completion"], "assistant") for row in rows],
+            [tokenizer(row["completion"], add_special_tokens=False)["input_ids"] for row in rows],
+            columns,
+        )
+    except RewardError as error:
+        raise Broken(f"with {'messages' if as_messages else 'text'}: {error}") from error
+    return found["reward"]
+
+
+DOCUMENTED: Check[Called] = Check("docstring", "a class whose name says all, to its author", documented, on_rows=False)
+REWARD: tuple[Check[Called], ...] = (
+    DOCUMENTED,
+    Check("answers", "a completion that is messages, or empty; a list of another length", answers),
+    Check("repeats", "a draw, a clock, or a reward that depends on its neighbours", repeats),
+)
+ADVANTAGE: tuple[Check[Called], ...] = (DOCUMENTED,)
+SIGNATURES: tuple[Check[Called], ...] = (
+    DOCUMENTED,
+    Check("signatures", "`def` without `async`, or an argument more", signatures, on_rows=False),
+)

@@ -36,8 +36,8 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether every check passed."""
-        return all(result.passed for result in self.results)
+        """Whether there were checks, and every one passed."""
+        return bool(self.results) and not self.failures
 
     @property
     def failures(self) -> tuple[Result, ...]:

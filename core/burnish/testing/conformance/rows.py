@@ -7,12 +7,13 @@ any token whether it belongs to a prompt: what a loss derives from a batch is ju
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import Any
 
 from burnish.config.sections import RenderSection
 from burnish.data.detect import convert, detect_format, row_number
+from burnish.data.examples import Example
 from burnish.data.render import Dropped, Renderer
 from burnish.data.units import Unit
 from burnish.errors import DataError
@@ -93,8 +94,12 @@ def rows_of(data: str, seed: int, count: int = NUM_ROWS) -> Rows:
 def units_of(rows: Rows, registry: Registry) -> list[Unit]:
     """The units of raw rows of any known format, in their order, each with the end of its sequence as a target."""
     known = detect_format(rows, registry)
-    read = [(at, example) for at, row in enumerate(rows) for example in convert(known, row, row_number(at))]
-    units = [_renderer().render(example, "main", at) for at, example in read]
+    return units_from(example for at, row in enumerate(rows) for example in convert(known, row, row_number(at)))
+
+
+def units_from(examples: Iterable[Example], chat: bool = False) -> list[Unit]:
+    """The units of examples, in their order; DataError when one has no target. chat: with a template for conversations."""
+    units = [_renderer(chat).render(example, "main", at) for at, example in enumerate(examples)]
     if dropped := [unit.detail for unit in units if isinstance(unit, Dropped)]:
         raise DataError(dropped[0])
     return [unit for unit in units if isinstance(unit, Unit)]
@@ -113,8 +118,8 @@ def end_id() -> int:
 
 
 @cache
-def _renderer() -> Renderer:
-    return Renderer(tiny_tokenizer(chat=False), RenderSection(max_length=WHOLE, cache=False))
+def _renderer(chat: bool = False) -> Renderer:
+    return Renderer(tiny_tokenizer(chat), RenderSection(max_length=WHOLE, cache=False))
 
 
 TURNED: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
