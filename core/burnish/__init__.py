@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from burnish.registry import SourceRecord as SourceRecord
     from burnish.registry import WeightRecord as WeightRecord
     from burnish.registry import hookimpl as hookimpl
+    from burnish.rollout.contract import Groups as Groups
 
 __version__ = "0.1.0"
 
@@ -64,6 +65,7 @@ _HOME = {
         "WeightRecord",
         "hookimpl",
     ),
+    "burnish.rollout.contract": ("Groups",),
 }
 _MODULES = {name: module for module, names in _HOME.items() for name in names}
 

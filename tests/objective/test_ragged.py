@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import statistics
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -54,13 +56,45 @@ def test_spreading_a_number_per_sequence_is_explicit() -> None:
         a.map(lambda values: values.sum())
 
 
+@given(LISTS)
+@settings(deadline=None, max_examples=40)
+def test_spreads_ranks_and_sums_to_the_end_are_those_of_the_lists(lists: list[list[float]]) -> None:
+    values = ragged(lists)
+    assert values.first().tolist() == [one[0] if one else 0.0 for one in lists]
+    spreads = [statistics.variance(one) if len(one) > 1 else 0.0 for one in lists]
+    assert values.var().tolist() == pytest.approx(spreads, abs=1e-9)
+    assert values.std().tolist() == pytest.approx([spread**0.5 for spread in spreads], abs=1e-6)
+    centred = [value - statistics.fmean(one) for one in lists for value in one]
+    assert values.centred().values.tolist() == pytest.approx(centred, abs=1e-9)
+    assert values.rank().values.tolist() == [sum(other > value for other in one) for one in lists for value in one]
+    assert values.next().values.tolist() == [value for one in lists if one for value in [*one[1:], 0.0]]
+    sums = [sum(0.5**n * value for n, value in enumerate(one[place:])) for one in lists for place in range(len(one))]
+    assert values.discounted_sum(0.5).values.tolist() == pytest.approx(sums)
+    positive = values.select(values.values > 0)
+    assert positive.values.tolist() == [value for one in lists for value in one if value > 0]
+    assert positive.lengths.tolist() == [sum(value > 0 for value in one) for one in lists]
+    assert values.joined().lengths.tolist() == [len(values.values)]
+
+
+def test_equal_numbers_have_no_spread_whatever_their_mean_rounds_to() -> None:
+    values = Ragged(torch.full((10,), 0.1), torch.tensor([7, 3]))  # float32: seven tenths, summed, are not 7 * .1
+    assert values.centred().values.tolist() == [0.0] * 10
+    assert values.std().tolist() == [0.0, 0.0]
+
+
+def test_sums_to_the_end_without_discount_and_with_nothing_but_themselves() -> None:
+    values = ragged([[1.0, 2.0, 3.0, 4.0, 5.0], [], [6.0]])
+    assert values.discounted_sum(1.0).values.tolist() == [15.0, 14.0, 12.0, 9.0, 5.0, 6.0]
+    assert values.discounted_sum(0.0).values.tolist() == values.values.tolist()
+
+
 def test_gradients_are_those_of_finite_differences() -> None:
     lengths = torch.tensor([2, 0, 3, 1])
 
     def function(values: torch.Tensor, per_sequence: torch.Tensor) -> torch.Tensor:
         a = Ragged(values, lengths)
-        mixed = a.exp() * a.per_token(per_sequence) + a.cumsum() ** 2
-        return torch.stack([mixed.sum(), mixed.mean(), mixed.last()])
+        mixed = a.exp() * a.per_token(per_sequence) + a.cumsum() ** 2 + a.next() * a.discounted_sum(0.9)
+        return torch.stack([mixed.sum(), mixed.mean(), mixed.last(), mixed.first(), mixed.var()])
 
     values, per_sequence = (torch.randn(count, dtype=torch.float64, requires_grad=True) for count in (6, 4))
     assert torch.autograd.gradcheck(function, (values, per_sequence))

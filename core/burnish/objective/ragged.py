@@ -87,17 +87,63 @@ class Ragged:
         """Per sequence: [S], 0 for an empty one."""
         return self.sum() / self.lengths.clamp(min=1)
 
+    def var(self) -> Tensor:
+        """Variance of each sequence, n - 1 in the denominator: [S], 0 for fewer than two numbers, and for equal ones."""
+        return (self.centred() ** 2).sum() / (self.lengths - 1).clamp(min=1)
+
+    def std(self) -> Tensor:
+        """Standard deviation of each sequence, the root of `var`: [S]."""
+        return self.var().sqrt()
+
+    def first(self) -> Tensor:
+        """First number of each sequence: [S], 0 for an empty one."""
+        return self._at(self.lengths.cumsum(0) - self.lengths)
+
     def last(self) -> Tensor:
         """Last number of each sequence: [S], 0 for an empty one."""
-        padded = torch.cat([self.values, self.values.new_zeros(1)])
-        ends = self.lengths.cumsum(0) - 1
-        return gather(padded, torch.where(self.lengths > 0, ends, len(self.values)))
+        return self._at(self.lengths.cumsum(0) - 1)
+
+    def centred(self) -> Ragged:
+        """Minus the mean of the sequence. Exactly 0 where all its numbers are equal, whatever the mean rounds to."""
+        moved = self - self.per_token(self.first())
+        return moved - moved.per_token(moved.mean())
+
+    def rank(self) -> Ragged:
+        """How many numbers of the sequence are greater than this one: int64, 0 for the greatest; equal ones share a rank."""
+        down = torch.argsort(self.values, descending=True, stable=True)
+        order = down[torch.argsort(self.index[down], stable=True)]
+        values, sequences = self.values[order], self.index[order]
+        fresh = torch.ones_like(order, dtype=torch.bool)
+        fresh[1:] = (values[1:] != values[:-1]) | (sequences[1:] != sequences[:-1])
+        firsts = torch.where(fresh, torch.arange(len(order), device=order.device), 0).cummax(0).values
+        starts = self.lengths.cumsum(0) - self.lengths
+        return self._with(torch.empty_like(order).index_put((order,), firsts - starts[sequences]))
+
+    def select(self, keep: Tensor) -> Ragged:
+        """The numbers where `keep`, bool [tokens], holds; every sequence is still there, if empty."""
+        return Ragged(self.values[keep], torch.bincount(self.index[keep], minlength=len(self)))
+
+    def joined(self) -> Ragged:
+        """All numbers as those of one sequence."""
+        return Ragged(self.values, torch.tensor([len(self.values)], device=self.values.device))
 
     def cumsum(self) -> Ragged:
         """Running sum within each sequence, the token itself included."""
         shape = (len(self.lengths), int(self.lengths.max()) if len(self.lengths) else 0)
         places = (self.index, self.offset.values)
         return self._with(self.values.new_zeros(shape).index_put(places, self.values).cumsum(1)[places])
+
+    def next(self) -> Ragged:
+        """The number after each one in its sequence, 0 after the last."""
+        return self._ahead(self.values, 1)
+
+    def discounted_sum(self, discount: float) -> Ragged:
+        """Each number and those after it in its sequence, a number n places further on times discount^n."""
+        total, reach, factor = self.values, 1, discount
+        while reach < (int(self.lengths.max()) if len(self) else 0):
+            total = total + factor * self._ahead(total, reach).values  # now the sum over twice as many
+            reach, factor = 2 * reach, factor**2
+        return self._with(total)
 
     def per_token(self, values: Tensor) -> Ragged:
         """One number per sequence [S], repeated for each of its tokens."""
@@ -179,6 +225,16 @@ class Ragged:
 
     def __ge__(self, other: Ragged | float) -> Ragged:
         return self._apply(operator.ge, other)
+
+    def _at(self, places: Tensor) -> Tensor:
+        """One number of each sequence, 0 for an empty one. places: [S]."""
+        padded = torch.cat([self.values, self.values.new_zeros(1)])
+        return gather(padded, torch.where(self.lengths > 0, places, len(self.values)))
+
+    def _ahead(self, values: Tensor, by: int) -> Ragged:
+        """`values` [tokens] read `by` places further on, 0 where the sequence ends before."""
+        moved = torch.cat([values[by:], values.new_zeros(min(by, len(values)))])
+        return self._with(torch.where(self.offset.values + by < self.lengths[self.index], moved, 0))
 
     def _apply(self, operation: Callable[[Tensor, Any], Tensor], other: Ragged | float) -> Ragged:
         return self._with(operation(self.values, self._operand(other)))

@@ -31,15 +31,15 @@ class Groups:
 
     Groups differ in size, since only completions with an outcome of `ok` or `truncated` are here, and an empty one is possible.
 
-    rewards: what each completion is worth, after shaping; finite, since a completion that no reward applies to is not here. parts:
-    every reward and shaping alone, by name, NaN where it does not apply; weights: by name, its share in the sum that `rewards` is,
-    1 where none is named. lengths: tokens that the policy wrote.
+    rewards: what each completion is worth, after shaping; finite, since a completion that no reward applies to is not here.
+    parts: every reward and shaping alone, by name, NaN where it does not apply. weights: by name, its share in the sum that
+    `rewards` is, 1 where none is named. lengths: tokens that the policy wrote.
 
     The others are there for advantages that ask in `needs`. Three have a number for each of those tokens, [tokens] in
-    [completions], in the order of `rewards`. values: what the value head gave before it. token_rewards: what it earned by itself (a
-    step's reward, at the step's last token; a penalty), which `rewards` then leaves out; for an advantage that does not ask, they
-    are summed into `rewards`. steps: the step or turn that it belongs to, from 0, never falling. greedy: [groups], the reward of
-    the prompt's most likely completion.
+    [completions], in the order of `rewards`. values: what the value head gave before it. token_rewards: what it earned by
+    itself (a step's reward, at the step's last token; a penalty), which `rewards` then leaves out; for an advantage that does
+    not ask, they are summed into `rewards`. steps: the step or turn that it belongs to, from 0, never falling. greedy:
+    [groups], the reward of the prompt's most likely completion.
     """
 
     rewards: Ragged
@@ -62,9 +62,9 @@ class Groups:
 class Advantage(Protocol):
     """A pure function of the rewards of groups: a frozen dataclass whose fields are its options.
 
-    Optional members. needs: a frozenset of the names among `values`, `token_rewards`, `steps`, `greedy` that it reads. keeps(groups) ->
-    bool [completions]: those that are trained on; the others count as filtered. returns(groups) -> Ragged [tokens] in
-    [completions]: what a value head learns, for advantages that read `values`.
+    Optional members. needs: a frozenset of the names among `values`, `token_rewards`, `steps`, `greedy` that it reads.
+    keeps(groups) -> bool [completions]: those that are trained on; the others count as filtered. returns(groups) -> Ragged
+    [tokens] in [completions]: what a value head learns, for advantages that read `values`.
     """
 
     def __call__(self, groups: Groups) -> Ragged:

@@ -1,7 +1,8 @@
-"""Batches with given numbers: a loss's formula on log-probabilities written by hand, without a model.
+"""Batches with given numbers: formulas of losses and advantages on numbers written by hand, without a model.
 
-In: numbers per target token, as nested lists. Out: the views that a loss is called with. The policy's numbers carry a gradient:
-`torch.autograd.grad(loss(batch).pair.sum(), batch.chosen.logp.values)` is the formula's, per token.
+In: numbers per target token, or rewards, as nested lists. Out: the views that a loss is called with, the groups that an
+advantage is called with. The policy's numbers carry a gradient: `torch.autograd.grad(loss(batch).pair.sum(),
+batch.chosen.logp.values)` is the formula's, per token.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from torch import Tensor
 
 from burnish.data.units import Mask, Sequence, Unit
 from burnish.model.signals import Role, Signal, logp
+from burnish.objective.ragged import Ragged
 from burnish.objective.rewards import PAIR_METRICS
 from burnish.objective.views import Frame, Lists, Member, Pairs, Sequences, Statistic, Triples
+from burnish.rollout.contract import Groups
 
 Numbers = List[List[float]]
 Scalars = Mapping[str, List[float]]
@@ -106,6 +109,39 @@ def lists(items: List[Numbers], *, reference: List[Numbers] | None = None) -> Li
         sides = _sides(roles, [[item] for item in own], theirs, None)
         members += _members("ranked", sides, None)
     return Lists(_frame(reference, None, None), members)
+
+
+def groups(
+    rewards: Numbers,
+    lengths: Numbers | None = None,
+    *,
+    parts: Mapping[str, Numbers] | None = None,
+    weights: Mapping[str, float] | None = None,
+    values: Numbers | None = None,
+    token_rewards: Numbers | None = None,
+    steps: List[List[int]] | None = None,
+    greedy: List[float] | None = None,
+) -> Groups:
+    """Groups of completions with these rewards, as an advantage is called with: for each group, one number per completion.
+
+    lengths: tokens of each completion, by default 1. parts: of several rewards, by default one called `reward`. values,
+    token_rewards, steps: for each completion, one number per token. greedy: one number per group.
+    """
+    return Groups(
+        rewards=_ragged(rewards),
+        parts={name: _ragged(numbers) for name, numbers in (parts or {"reward": rewards}).items()},
+        weights=weights or {},
+        lengths=_ragged(lengths if lengths is not None else [[1.0] * len(group) for group in rewards]),
+        values=None if values is None else _ragged(values),
+        token_rewards=None if token_rewards is None else _ragged(token_rewards),
+        steps=None if steps is None else _ragged(steps, torch.int64),
+        greedy=None if greedy is None else torch.tensor(greedy, dtype=torch.float64),
+    )
+
+
+def _ragged(numbers: Numbers | List[List[int]], dtype: torch.dtype = torch.float64) -> Ragged:
+    flat = [number for one in numbers for number in one]
+    return Ragged(torch.tensor(flat, dtype=dtype), torch.tensor([len(one) for one in numbers], dtype=torch.int64))
 
 
 def _frame(reference: object, signals: Mapping[Signal, object] | None, statistic: Statistic | None) -> Frame:
