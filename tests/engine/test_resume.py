@@ -33,6 +33,11 @@ def run_child(children: ForkServerContext, event: int, counted_in: Path, config:
 SCENARIOS: dict[str, dict[str, Any]] = {
     "dpo, mid-epoch": {},
     "dpo, adapter with dropout": {"model": {"adapter": DROPOUT}},
+    "dpo, reference mixed with the policy": {"reference": {"sync": {"mix": {"every": 2}}}},
+    "dpo, adapter, reference its corrected average": {
+        "model": {"adapter": LORA},
+        "reference": {"sync": {"bema": {"every": 2, "after": 1}}},
+    },
     "sft, streamed": {"objective": SFT, "data": {"main": {"streaming": True, "shuffle_buffer": 7}}},
     "sft, adapter, evaluated": {
         "objective": SFT,

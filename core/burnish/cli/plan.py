@@ -33,7 +33,7 @@ def plan(
         "config": to_yaml(loaded).rstrip().splitlines(),
         "data": found.data.report.lines(),
         "steps": steps(loaded, found),
-        "tokens": tokens(found),
+        "tokens": tokens(loaded, found),
         "memory": memory(found),
         "off": [f"{feature}: {why}" for feature, why in found.off.items()],
     }
@@ -54,7 +54,7 @@ def steps(config: Config, found: Forecast) -> Iterator[str]:
         yield f"{found.num_steps} steps of {config.train.batch_size} units; an epoch has {length}"
 
 
-def tokens(found: Forecast) -> Iterator[str]:
+def tokens(config: Config, found: Forecast) -> Iterator[str]:
     """Tokens of a step in each layout, and how the one that runs is cut."""
     count = found.tokens
     if not count.batches:
@@ -71,7 +71,9 @@ def tokens(found: Forecast) -> Iterator[str]:
     forwards = count.forwards / count.batches
     yield f"this run: {found.layout.kind}, {forwards:.1f} micro-batches a step, each of at most {found.budget:,} tokens"
     for role in sorted((found.roles or frozenset()) & {"reference", "teacher"}):
-        yield f"{role}: as many again, once for each row (then its log-probabilities are known)"
+        moves = role == "reference" and config.reference.sync is not None
+        known = "every time, since it moves" if moves else "once for each row (then its log-probabilities are known)"
+        yield f"{role}: as many again, {known}"
 
 
 def memory(found: Forecast) -> Iterator[str]:

@@ -12,11 +12,13 @@ from burnish.objective.entries import Entry
 
 
 def check_roles(config: Config, entries: Iterable[Entry]) -> None:
-    """ConfigError when a part of the objective reads a model that the config rules out."""
+    """ConfigError when a part of the objective reads a model that the config rules out, or none one that it asks for."""
+    read: set[str | None] = set()
     with config.located():
         for place, entry in enumerate(entries):
             signals = entry.signals() | entry.derived_signals()
             roles = {role for signal in signals for role in (signal.role, signal.beside)}
+            read |= roles
             path = f"objective.{place}: {entry.name}"
             if "reference" in roles and config.reference.model == "none":
                 raise ConfigError(
@@ -25,3 +27,14 @@ def check_roles(config: Config, entries: Iterable[Entry]) -> None:
                 )
             if "teacher" in roles and config.teacher.model is None:
                 raise ConfigError(f"{path} learns from a teacher, but there is none; say which with `teacher.model`")
+        if config.reference.sync is not None:
+            _check_sync(config, "reference" in read)
+
+
+def _check_sync(config: Config, is_read: bool) -> None:
+    if not is_read:
+        raise ConfigError("reference.sync: no part of the objective compares with a reference; drop `sync`")
+    if config.model.quantize is not None:
+        raise ConfigError(
+            f"reference.sync: a copy beside weights in {config.model.quantize} is not supported; drop `sync` or `model.quantize`"
+        )

@@ -40,6 +40,20 @@ def burnish_recipes() -> list[RecipeRecord]:
             api=1,
         ),
         RecipeRecord(
+            name="tr_dpo",
+            target="burnish_dpo.recipe:tr_dpo",
+            summary="trust-region dpo: the reference is mixed with the policy every so many steps",
+            paper="arXiv:2404.09656",
+            api=1,
+        ),
+        RecipeRecord(
+            name="bema_dpo",
+            target="burnish_dpo.recipe:bema_dpo",
+            summary="dpo whose reference is a bias-corrected moving average of the policy",
+            paper="arXiv:2508.00180",
+            api=1,
+        ),
+        RecipeRecord(
             name="rpo",
             target="burnish_dpo.recipe:rpo",
             summary="dpo, and sft on the chosen answers (needs burnish-sft)",

@@ -17,6 +17,16 @@ def cdpo(beta: float = 0.1, label_smoothing: float = 0.1) -> dict[str, Any]:
     return dpo(beta, label_smoothing)
 
 
+def tr_dpo(beta: float = 0.1, alpha: float = 0.6, every: int = 512) -> dict[str, Any]:
+    """DPO whose reference is mixed with the policy every so many steps; `alpha` 1 replaces it."""
+    return {**dpo(beta), "reference": {"sync": {"mix": {"alpha": alpha, "every": every}}}}
+
+
+def bema_dpo(beta: float = 0.1, every: int = 400) -> dict[str, Any]:
+    """DPO whose reference is a bias-corrected exponential moving average of the policy."""
+    return {**dpo(beta), "reference": {"sync": {"bema": {"every": every}}}}
+
+
 def rpo(beta: float = 0.1, alpha: float = 1.0) -> dict[str, Any]:
     """DPO plus `alpha` times the negative log-likelihood of the chosen answers."""
     return {"objective": [{"dpo": {"beta": beta}}, {"sft": {"on": "chosen", "weight": alpha}}], "optimizer": {"lr": LR}}
