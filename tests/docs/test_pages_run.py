@@ -3,8 +3,8 @@
 A page is one session in a fresh folder that holds a tiny model `tiny-model` and small data files. Blocks in order:
 `python` runs in one interpreter namespace a page (or is saved, when its first line is `# name.py`), `yaml` is a configuration
 that must load (saved under its first-line name), `bash` runs line by line. `text`, `jsonl`, `toml` and named files are saved or
-shown only; `bash install` is what CI itself does at its start. A page that says `pip` gets a virtual environment of its own, which
-the page's `bash` blocks see and its `python` blocks do not.
+shown only; `bash install` is what CI itself does at its start. A page that says `pip` gets a virtual environment of its own,
+which its `bash` blocks see and its `python` blocks do not.
 """
 
 from __future__ import annotations

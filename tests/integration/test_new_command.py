@@ -159,13 +159,11 @@ class Reinforce(Likelihood):
 ONLINE = '''
 import asyncio
 
-import torch
-
 import burnish
-from burnish import Ragged
 from burnish.config.sections import SamplingSection
 from burnish.registry import AdvantageRecord, BackendRecord, EnvironmentRecord, ModelRecord, load
 from burnish.rollout.contract import Task
+from burnish.testing import groups
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 GROUP = 4
@@ -196,7 +194,7 @@ def row(episode, value):
 
 
 episodes = asyncio.run(rollout())
-rewards = Ragged(torch.tensor([float(len(episode.ids)) for episode in episodes]), torch.tensor([GROUP]))
+rewards = groups([[float(len(episode.ids)) for episode in episodes]])
 advantages = advantage(rewards).values.tolist()
 model = AutoModelForCausalLM.from_pretrained(folder)
 result = burnish.train(
