@@ -120,3 +120,64 @@ def test_leaving_out_what_is_not_installed_is_a_mistake(good: Path) -> None:
     result = CliRunner().invoke(app, ["--no-plugin", "goood", "plugins", "list"])
     assert result.exit_code == 2
     assert "Did you mean 'good'?" in result.stderr
+
+
+LOSS = """
+from burnish import LossRecord, hookimpl
+
+@hookimpl
+def burnish_losses():
+    return [LossRecord(name="likely", target="fake_mine.loss:Likely", summary="-lp", data="sequence", reduction="token_mean", api=1)]
+"""
+LIKELY = '''
+from dataclasses import dataclass
+from burnish import Sequences, Terms, logp
+
+@dataclass(frozen=True, kw_only=True)
+class Likely:
+    """Likelihood.
+
+        L = -lp
+    Source: folklore.
+    Degenerate: certainty costs nothing.
+        >>> L(certain) == 0
+    """
+    def signals(self):
+        return frozenset({logp()})
+
+    def __call__(self, batch: Sequences) -> Terms:
+        return Terms(token=-batch.logp)
+'''
+
+
+@pytest.mark.parametrize("name", ["mine", "likely", "fake_mine.loss:Likely"])
+def test_check_runs_the_kit_on_what_is_named(install: Install, name: str) -> None:
+    install("mine", LOSS, {"loss": LIKELY})
+    result = plugins("check", name)
+    assert result.exit_code == 0, result.stdout
+    assert "checks passed" in result.stdout
+    assert "degenerate" in result.stdout
+
+
+def test_check_of_a_package_s_folder(install: Install, tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text('[project.entry-points.burnish]\nmine = "fake_mine.plugin"\n')
+    result = plugins("check", str(tmp_path))
+    assert result.exit_code == 2
+    assert f"pip install -e {tmp_path}" in result.stderr.replace("\n", "")
+    install("mine", LOSS, {"loss": LIKELY})
+    result = plugins("check", str(tmp_path))
+    assert result.exit_code == 0, result.stdout
+    assert "loss likely" in result.stdout
+
+
+def test_check_shows_what_failed(install: Install) -> None:
+    install("mine", LOSS, {"loss": LIKELY.replace("token=-batch.logp", "token=1 - batch.logp")})
+    result = plugins("check", "mine")
+    assert result.exit_code == 1
+    assert "`L(certain) == 0` does not hold: 1, 1, 1 and 0" in " ".join(result.stdout.split())
+
+
+def test_check_of_what_nobody_knows(good: Path) -> None:
+    result = plugins("check", "exat")
+    assert result.exit_code == 2
+    assert "Did you mean 'exact'?" in result.stderr

@@ -13,7 +13,7 @@ from burnish.registry.custom import import_custom
 from burnish.testing import Result, check_loss
 from burnish.testing.conformance.checking import run_checks
 from burnish.testing.conformance.losses import FORMULA, PROCESSES, RUNNING, WORDING
-from burnish.testing.conformance.subject import loss_subject, target_of
+from burnish.testing.conformance.subject import installed, loss_subject, target_of
 
 CHECKS = {check.name: check for check in (*WORDING, *FORMULA, *RUNNING, *PROCESSES)}
 PLANTED = {
@@ -47,7 +47,7 @@ def planted(name: str) -> Any:
 
 
 def run(name: str, *checks: str) -> dict[str, Result]:
-    subject = loss_subject(planted(name), None, None, "fast")
+    subject = loss_subject(planted(name), installed())
     results = run_checks(subject, [CHECKS[check] for check in checks], subject.examples)
     return {result.name: result for result in results}
 
@@ -76,7 +76,7 @@ def test_a_metric_of_the_first_rank_only_needs_no_rank_to_pass_but_two_to_fail()
 @pytest.mark.slow
 @pytest.mark.multiprocess
 def test_a_metric_of_the_first_rank_only_is_found_by_two_processes() -> None:
-    subject = loss_subject(planted("MetricOnRank"), None, None, "fast")
+    subject = loss_subject(planted("MetricOnRank"), installed())
     [result] = run_checks(subject, PROCESSES, subject.examples[:1])
     assert not result.passed
     assert "gap" in result.message
@@ -85,7 +85,7 @@ def test_a_metric_of_the_first_rank_only_is_found_by_two_processes() -> None:
 @pytest.mark.slow
 @pytest.mark.multiprocess
 def test_two_processes_agree_about_a_loss_without_a_bug() -> None:
-    subject = loss_subject(planted("Preference"), None, None, "fast")
+    subject = loss_subject(planted("Preference"), installed())
     [result] = run_checks(subject, PROCESSES, subject.examples[:1])
     assert result.passed, result.message
 
@@ -122,7 +122,7 @@ def test_what_is_no_loss_fails_instead_of_raising() -> None:
 
 
 def test_a_name_a_class_and_an_instance_are_one_loss() -> None:
-    ipo = target_of(LossRecord, "ipo")
-    subjects = [loss_subject(given, None, None, "fast") for given in ("ipo", ipo, ipo())]
+    ipo = target_of(LossRecord, "ipo", installed())
+    subjects = [loss_subject(given, installed()) for given in ("ipo", ipo, ipo())]
     assert len({(subject.entry.name, subject.entry.loss, subject.entry.data) for subject in subjects}) == 1
-    assert loss_subject("ipo", None, {"beta": 0.5}, "fast").entry.loss == ipo(beta=0.5)
+    assert loss_subject("ipo", installed(), options={"beta": 0.5}).entry.loss == ipo(beta=0.5)

@@ -51,12 +51,32 @@ def show(name: Annotated[str, typer.Argument(help="a plugin, or something that o
 
 @app.command()
 def check(
-    config: Annotated[Path | None, typer.Argument(help="a config whose own code is imported and checked as well")] = None,
+    what: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[NAME | FOLDER | module:attr | ./file.py:attr | CONFIG]",
+            help="a plugin, something that one provides, a package's folder or a piece of code, to be checked whole; "
+            "or a config whose own code is imported and looked at",
+        ),
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="check on more batches, in more precisions, on two processes")] = False,
 ) -> None:
-    """Import everything that plugins provide, and the code that a config names; exit code 1 when something is wrong."""
+    """Run the conformance kit on what is named; without a name, import everything that is installed.
+
+    Exit code 1 when something is wrong.
+    """
+    registry = load(run_code=True)
+    if what is None and full:
+        raise PluginError("say what to check in full: `burnish plugins check NAME --full`")
+    if what is None or (not is_custom(what) and Path(what).is_file()):
+        _check_imports(registry, Path(what) if what else None)
+    else:
+        _check_conformance(what, registry, full)
+
+
+def _check_imports(registry: Registry, config: Path | None) -> None:
     from burnish.registry.inspection import problems
 
-    registry = load(run_code=True)
     wrong = list(problems(registry))
     if config is not None:
         wrong += _custom_problems(config, registry)
@@ -66,6 +86,20 @@ def check(
         raise typer.Exit(1)
     num_records = sum(len(plugin.records) for plugin in registry.plugins)
     typer.echo(f"{len(registry.plugins)} plugins with {num_records} records: everything imports")
+
+
+def _check_conformance(what: str, registry: Registry, full: bool) -> None:
+    from rich.console import Console
+
+    from burnish.testing.conformance.everything import check_everything
+
+    console = Console()
+    failed = 0
+    for report in check_everything(what, registry, "full" if full else "fast"):
+        console.print(report)
+        failed += not report.ok
+    if failed:
+        raise typer.Exit(1)
 
 
 def _provides(plugin: PluginInfo) -> str:

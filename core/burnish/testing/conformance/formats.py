@@ -15,7 +15,7 @@ from burnish.testing.conformance.checking import Broken, Check, Rows, run_checks
 from burnish.testing.conformance.contract import broken, contract
 from burnish.testing.conformance.report import Report, Result
 from burnish.testing.conformance.rows import units_from
-from burnish.testing.conformance.subject import registry, title_of
+from burnish.testing.conformance.subject import installed, title_of
 
 ODD_VALUES: tuple[object, ...] = (None, 3.5, [], {}, [3], {"role": 1})
 
@@ -32,11 +32,12 @@ class Recognised:
 def check_format(known: Any, *, examples: Rows | None = None) -> Report:
     """All that a format must hold. known: a registered name, `module:attr`, a class or an object. examples: raw rows of its
     form, beside those that its record names."""
-    title, kept = title_of(FormatRecord.word, known), contract(FormatRecord, known)
+    registry = installed()
+    title, kept = title_of(FormatRecord.word, known), contract(FormatRecord, known, registry)
     if not kept.passed:
         return Report(title, (kept,))
     try:
-        subject = _recognised(known)
+        subject = _recognised(known, registry)
         rows = [*_own_examples(subject), *(examples or ())]
     except BurnishError as error:
         return Report(title, (broken(error),))
@@ -112,16 +113,16 @@ CHECKS: tuple[Check[Recognised], ...] = (
 )
 
 
-def _recognised(given: Any) -> Recognised:
+def _recognised(given: Any, registry: Registry) -> Recognised:
     if isinstance(given, str):
-        named = any(record.name == given for record in registry().records(FormatRecord))
-        return Recognised(load_format(given, registry()), given if named else "", registry())
+        named = any(record.name == given for record in registry.records(FormatRecord))
+        return Recognised(load_format(given, registry), given if named else "", registry)
     known = given() if isinstance(given, type) else given
     if not isinstance(known, Format):
         raise PluginError(f"{known!r} is not a format: it lacks one of name, kind, sniff(row), convert(row)")
     target = f"{type(known).__module__}:{type(known).__qualname__}"
-    name = next((record.name for record in registry().records(FormatRecord) if record.target == target), "")
-    return Recognised(known, name, registry())
+    name = next((record.name for record in registry.records(FormatRecord) if record.target == target), "")
+    return Recognised(known, name, registry)
 
 
 def _own_examples(subject: Recognised) -> Rows:

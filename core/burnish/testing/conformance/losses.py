@@ -15,7 +15,7 @@ from burnish.testing.conformance.checking import Check, Rows, run_checks
 from burnish.testing.conformance.contract import broken, contract
 from burnish.testing.conformance.report import Profile, Report
 from burnish.testing.conformance.rows import TURNED
-from burnish.testing.conformance.subject import Subject, loss_subject, title_of
+from burnish.testing.conformance.subject import Subject, installed, loss_subject, title_of
 
 REGULAR = "reads or divides by the micro-batch: len(batch), a mean over it, a neighbour; return unreduced terms per member"
 FORMULA: tuple[Check[Subject], ...] = (
@@ -66,11 +66,12 @@ def check_loss(
     loss: a registered name, `module:attr`, `./file.py:attr`, a class or an instance. data: raw rows to check it on as well.
     options: its fields, where `loss` is no instance. profile: `fast` takes some 3 s at most, `full` a minute.
     """
-    title, kept = title_of(LossRecord.word, loss), contract(LossRecord, loss)
+    registry = installed()
+    title, kept = title_of(LossRecord.word, loss), contract(LossRecord, loss, registry)
     if not kept.passed:
         return Report(title, (kept,))
     try:
-        subject = loss_subject(loss, data, options, profile)
+        subject = loss_subject(loss, registry, data, options, profile)
     except BurnishError as error:
         return Report(title, (broken(error),))
     results = (kept, *run_checks(subject, [*WORDING, *_fitting(subject)], subject.examples))

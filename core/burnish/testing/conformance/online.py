@@ -1,7 +1,7 @@
 """`check_reward`, `check_advantage`, `check_backend`, `check_environment`. In: one by name, class or object. Out: a report.
 
-A reward is called on completions, an advantage on rewards. Of a backend and an environment only the members and their signatures
-are looked at: no model is started and no episode played.
+A reward is called on completions. Of a backend and an environment only the members and their signatures are looked at: no model
+is started and no episode played.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from burnish.config.options import construct
 from burnish.errors import BurnishError, RewardError
 from burnish.registry import AdvantageRecord, BackendRecord, EnvironmentRecord, Record, RewardRecord
 from burnish.rollout.rewards import Reward, run_rewards
+from burnish.testing.conformance import advantages
 from burnish.testing.conformance.checking import Broken, Check, Rows, run_checks
 from burnish.testing.conformance.contract import broken, contract
 from burnish.testing.conformance.report import Report
-from burnish.testing.conformance.subject import target_of, title_of
+from burnish.testing.conformance.subject import installed, target_of, title_of
 from burnish.testing.tiny import tiny_tokenizer
 
 SAMPLES: Rows = (
@@ -27,6 +28,7 @@ SAMPLES: Rows = (
     {"prompt": "2 + 2?", "completion": "It is four."},
     {"prompt": "Say nothing.", "completion": ""},
 )
+NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 METHODS: dict[type[Record], dict[str, tuple[str, ...]]] = {
     BackendRecord: {"generate": ("ids", "sampling"), "update": ("version", "weights"), "close": ()},
     EnvironmentRecord: {"__call__": ("task", "generate")},
@@ -43,12 +45,13 @@ class Called:
 
 
 def check_reward(reward: Any, *, data: Rows | None = None, options: Mapping[str, Any] | None = None) -> Report:
-    """A reward, called on completions. data: rows with `prompt`, `completion` and the columns that it asks for."""
+    """A reward, called on completions. data: rows with `prompt`, `completion` and the columns that it asks for; one that asks
+    for columns is not called without them."""
     return _checked(RewardRecord, reward, options, REWARD, data or SAMPLES)
 
 
 def check_advantage(advantage: Any, *, options: Mapping[str, Any] | None = None) -> Report:
-    """An advantage: what it says of itself, and that it can be made."""
+    """An advantage, on the rewards of drawn groups."""
     return _checked(AdvantageRecord, advantage, options, ADVANTAGE, SAMPLES)
 
 
@@ -65,16 +68,26 @@ def check_environment(environment: Any, *, options: Mapping[str, Any] | None = N
 def _checked(
     kind: type[Record], given: Any, options: Mapping[str, Any] | None, checks: tuple[Check[Called], ...], rows: Rows
 ) -> Report:
-    title, kept = title_of(kind.word, given), contract(kind, given)
+    registry = installed()
+    title, kept = title_of(kind.word, given), contract(kind, given, registry)
     if not kept.passed:
         return Report(title, (kept,))
-    target = target_of(kind, given)
+    target = target_of(kind, given, registry)
     try:
         # A backend may connect to something when it is made: its class is looked at instead.
         made = construct(target, options or {}, title) if inspect.isclass(target) and kind is not BackendRecord else target
     except BurnishError as error:
         return Report(title, (broken(error),))
+    if kind is RewardRecord and _asks_for(made) - rows[0].keys():
+        checks = (DOCUMENTED,)
     return Report(title, (kept, *run_checks(Called(kind, made), checks, [rows])))
+
+
+def _asks_for(reward: Callable[..., Any]) -> set[str]:
+    """Columns that a reward cannot do without."""
+    parameters = inspect.signature(reward).parameters.values()
+    needed = {parameter.name for parameter in parameters if parameter.default is parameter.empty and parameter.kind in NAMED}
+    return needed - {"prompts", "completions", "completion_ids"}
 
 
 def answers(subject: Called, rows: Rows) -> None:
@@ -134,13 +147,23 @@ def _rewards(subject: Called, rows: Rows, as_messages: bool) -> list[float | Non
     return found["reward"]
 
 
+def _with_made(check: Callable[[Any], None]) -> Callable[[Called, Rows], None]:
+    return lambda subject, _: check(subject.made)
+
+
 DOCUMENTED: Check[Called] = Check("docstring", "a class whose name says all, to its author", documented, on_rows=False)
 REWARD: tuple[Check[Called], ...] = (
     DOCUMENTED,
     Check("answers", "a completion that is messages, or empty; a list of another length", answers),
     Check("repeats", "a draw, a clock, or a reward that depends on its neighbours", repeats),
 )
-ADVANTAGE: tuple[Check[Called], ...] = (DOCUMENTED,)
+ADVANTAGE: tuple[Check[Called], ...] = (
+    DOCUMENTED,
+    Check("needs", "a misspelt name", _with_made(advantages.needs), on_rows=False),
+    Check("shapes", "a division by a spread of 0, or by n - 1 of a group of one", _with_made(advantages.shapes), on_rows=False),
+    Check("pure", "a draw, or an operation in place", _with_made(advantages.pure), on_rows=False),
+    Check("order", "a baseline over neighbours, or a tie broken by place", _with_made(advantages.order), on_rows=False),
+)
 SIGNATURES: tuple[Check[Called], ...] = (
     DOCUMENTED,
     Check("signatures", "`def` without `async`, or an argument more", signatures, on_rows=False),

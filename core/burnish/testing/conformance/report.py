@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from io import StringIO
 from typing import Literal
@@ -45,7 +44,7 @@ class Report:
         return tuple(result for result in self.results if not result.passed)
 
     def __rich__(self) -> RenderableType:
-        return table([self])
+        return table(self)
 
     def __str__(self) -> str:
         console = Console(file=StringIO(), width=WIDTH, color_system=None)
@@ -56,26 +55,25 @@ class Report:
     def raise_for_failures(self) -> None:
         """AssertionError with the table, unless every check passed."""
         if not self.ok:
-            raise AssertionError(f"{self.subject}: {len(self.failures)} of {len(self.results)} checks failed\n{self}")
+            raise AssertionError(f"\n{self}")
 
 
-def table(reports: Iterable[Report]) -> RenderableType:
-    """One line a check that failed, with all that is known of it; one line for the checks of a subject that passed."""
+def table(report: Report) -> RenderableType:
+    """Each check that failed with all that is known of it, then those that passed."""
+    num_failed, num_checks = len(report.failures), len(report.results)
+    said = f"{num_failed} of {num_checks} checks failed" if num_failed else f"{num_checks} checks passed"
     rows = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     rows.add_column(no_wrap=True)
-    rows.add_column(no_wrap=True)
     rows.add_column(overflow="fold")
-    for report in reports:
-        passed = [result.name for result in report.results if result.passed]
-        for result in report.failures:
-            rows.add_row(Text(report.subject), Text("FAILED", style="red"), _told(result))
-        if passed:
-            rows.add_row(Text(report.subject), Text("passed", style="green"), Text(f"{len(passed)}: {', '.join(passed)}"))
-    return rows
+    for result in report.failures:
+        rows.add_row(Text(f"  {result.name}", style="red"), _told(result))
+    passed = [result.name for result in report.results if result.passed]
+    rows.add_row(Text("  passed", style="green"), Text(", ".join(passed) or "none"))
+    return Group(Text(f"{report.subject}: {said}", style="bold"), rows)
 
 
 def _told(result: Result) -> RenderableType:
-    lines = [Text(f"{result.name}: {result.message}")]
+    lines = [Text(result.message)]
     if result.example:
         lines.append(Text(f"smallest failing example: {result.example}"))
     if result.cause:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any
 
 from burnish.config.options import construct
@@ -25,6 +24,7 @@ from burnish.testing.conformance.numbers import Numbers, Scene
 from burnish.testing.conformance.report import Profile
 from burnish.testing.conformance.rows import rows_of, units_of
 
+Options = Mapping[str, Any] | None
 NUM_BATCHES: dict[Profile, int] = {"fast": 4, "full": 30}
 
 
@@ -81,30 +81,33 @@ class Subject:
         return replace(self, entry=replace(self.entry, loss=plugin))
 
 
-def loss_subject(given: Any, data: Rows | None, options: Mapping[str, Any] | None, profile: Profile) -> Subject:
+def loss_subject(
+    given: Any, registry: Registry, data: Rows | None = None, options: Options = None, profile: Profile = "fast"
+) -> Subject:
     """A loss; raises a BurnishError when it cannot even be made."""
-    made = _made(LossRecord, given, options)
-    entry = entry_around(made, registry())
-    return Subject(f"loss {entry.name}", entry, False, registry(), _examples(entry.data, data, profile), profile)
+    made = _made(LossRecord, given, registry, options)
+    entry = entry_around(made, registry)
+    return Subject(f"loss {entry.name}", entry, False, registry, _examples(entry.data, data, profile), profile)
 
 
-def weight_subject(given: Any, data: Rows | None, options: Mapping[str, Any] | None, profile: Profile) -> Subject:
+def weight_subject(
+    given: Any, registry: Registry, data: Rows | None = None, options: Options = None, profile: Profile = "fast"
+) -> Subject:
     """A weight, beside a likelihood of single sequences."""
-    made = _made(WeightRecord, given, options)
+    made = _made(WeightRecord, given, registry, options)
     name = given.rpartition(":")[2].lower() if isinstance(given, str) else type(made).__name__.lower()
     entry = Entry("likelihood", Plain(signal=logp()), "sequence", Reduction("token_mean"), weights=((name, made),))
-    return Subject(f"weight {name}", entry, True, registry(), _examples("sequence", data, profile), profile)
+    return Subject(f"weight {name}", entry, True, registry, _examples("sequence", data, profile), profile)
 
 
-@cache
-def registry() -> Registry:
-    """What is installed; looked up once."""
+def installed() -> Registry:
+    """What is installed now; values that name code may be run."""
     return load(run_code=True)
 
 
-def target_of(kind: type[Record], given: Any) -> Any:
+def target_of(kind: type[Record], given: Any, registry: Registry) -> Any:
     """The class, function or object that `given` names, or is."""
-    return registry().find(kind, given) if isinstance(given, str) else given
+    return registry.find(kind, given) if isinstance(given, str) else given
 
 
 def title_of(word: str, given: Any) -> str:
@@ -112,8 +115,8 @@ def title_of(word: str, given: Any) -> str:
     return f"{word} {given if isinstance(given, str) else getattr(given, '__name__', type(given).__name__)}"
 
 
-def _made(kind: type[Record], given: Any, options: Mapping[str, Any] | None) -> Any:
-    target = target_of(kind, given)
+def _made(kind: type[Record], given: Any, registry: Registry, options: Options) -> Any:
+    target = target_of(kind, given, registry)
     if isinstance(target, type):
         return construct(target, options or {}, title_of(kind.word, given))
     if options:

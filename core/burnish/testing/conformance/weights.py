@@ -12,7 +12,7 @@ from burnish.testing.conformance.contract import broken, contract
 from burnish.testing.conformance.formula import not_negative
 from burnish.testing.conformance.losses import FORMULA, LONG, NUM_RUNS, PROCESSES, RUNNING, WORDING
 from burnish.testing.conformance.report import Profile, Report
-from burnish.testing.conformance.subject import Subject, title_of, weight_subject
+from burnish.testing.conformance.subject import Subject, installed, title_of, weight_subject
 
 OF_LOSSES = frozenset({"learns", "gradient", "preference"})  # what only a loss must do
 NOT_NEGATIVE = Check("not negative", "a difference, or a logarithm, where a ratio was meant", not_negative)
@@ -22,12 +22,12 @@ def check_weight(
     weight: Any, *, data: Rows | None = None, options: Mapping[str, Any] | None = None, profile: Profile = "fast"
 ) -> Report:
     """All that a weight must hold, beside the likelihood of single sequences; arguments as for `check_loss`."""
-    title = title_of(WeightRecord.word, weight)
-    kept = contract(WeightRecord, weight)
+    registry = installed()
+    title, kept = title_of(WeightRecord.word, weight), contract(WeightRecord, weight, registry)
     if not kept.passed:
         return Report(title, (kept,))
     try:
-        subject = weight_subject(weight, data, options, profile)
+        subject = weight_subject(weight, registry, data, options, profile)
     except BurnishError as error:
         return Report(title, (broken(error),))
     formula: list[Check[Subject]] = [*WORDING, *(check for check in FORMULA if check.name not in OF_LOSSES), NOT_NEGATIVE]
