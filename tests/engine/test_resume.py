@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from killing import NEVER, train_until
+from policy import online
 from runs import LORA, PAIRS, TEXTS, MakeConfig, assert_same, ledger, weights, write_rows
 
 from burnish.api import train
@@ -44,6 +45,13 @@ SCENARIOS: dict[str, dict[str, Any]] = {
         "model": {"adapter": LORA},
         "data": {"main": {"holdout": 0.2}},
         "evaluate": {"every": 2},
+    },
+    "online": online(),
+    "online, adapter, beside a source that is read": {
+        **online(epochs=1),
+        "model": {"adapter": LORA},
+        "data": {"texts": {"source": "texts.jsonl"}},
+        "objective": [*online()["objective"], {"sft": {"source": "texts"}}],
     },
     "mixture with a state, best kept": {
         "objective": [*MIXTURE, {"sft": {"on": "chosen"}}],

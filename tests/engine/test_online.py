@@ -1,0 +1,145 @@
+"""Online runs: they learn, train on exactly what their journal holds, and refuse what cannot work before a weight is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from policy import HERE, online
+from runs import MakeConfig, ledger, weights
+
+import burnish
+from burnish.data.units import Unit
+from burnish.engine.step import StepRunner
+from burnish.errors import BurnishError, ConfigError, RewardError
+from burnish.registry import load
+from burnish.rollout.journal import Journal
+from burnish.rollout.local import LocalBackend
+from burnish.testing import tiny_model, tiny_tokenizer
+
+QUESTIONS = [{"prompt": f"q {number}: "} for number in range(12)]
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[list[Unit]]:
+    """The units of every optimiser step that is made from here on."""
+    batches: list[list[Unit]] = []
+    run = StepRunner.run
+
+    def keep(self: StepRunner, units: Sequence[Unit], *arguments: Any, **options: Any) -> Any:
+        if options.get("train", True):
+            batches.append(list(units))
+        return run(self, units, *arguments, **options)
+
+    monkeypatch.setattr(StepRunner, "run", keep)
+    return batches
+
+
+def test_the_reward_rises(make_config: MakeConfig) -> None:
+    config = make_config(**online(prompts=4, group_size=8, epochs=1))
+    config |= {"train": {"batch_size": 32, "steps": 30}, "evaluate": {"at_start": True, "sampling": {"temperature": 1.0}}}
+    config["data"]["main"] = {"source": "given", "holdout": 0.25}
+    model = tiny_model(initializer_range=0.1)
+    result = burnish.train(config, data=QUESTIONS, model=model, tokenizer=tiny_tokenizer(chat=False))
+    assert result.evaluation["eval/reward"] > result.before["eval/reward"] + 0.2
+
+
+def test_what_is_trained_on_is_what_the_journal_holds(make_config: MakeConfig, trained: list[list[Unit]]) -> None:
+    config = make_config(**online())
+    burnish.train(config, data=QUESTIONS)
+    journal = Journal(Path(config["output"]) / "rollouts")
+    assert journal.numbers() == [0, 1, 2]  # nine steps, four to a rollout batch
+    held = [sorted(one.unit().id for one in journal.read(number) or ()) for number in journal.numbers()]
+    passes = [sorted(unit.id for batch in trained[at : at + 2] for unit in batch) for at in (0, 2, 4, 6)]
+    assert passes == [held[0], held[0], held[1], held[1]]
+    assert {unit.id for unit in trained[8]} < set(held[2])
+
+
+def test_old_is_the_policy_that_drew_the_tokens(make_config: MakeConfig) -> None:
+    """In float32 the trainer's log-probabilities of a rollout are the sampler's, while the weights have not moved."""
+    config = make_config(**online())
+    burnish.train(config, data=QUESTIONS)
+    for one in Journal(Path(config["output"]) / "rollouts").read(1) or ():
+        np.testing.assert_allclose(one.tokens["old"][one.own], one.tokens["behaviour"][one.own], atol=1e-4)
+        assert set(one.versions[one.own]) == {4}
+
+
+def test_one_step_a_rollout_needs_no_old(make_config: MakeConfig) -> None:
+    config = make_config(**online(epochs=1))
+    config["train"] = {"batch_size": 8, "steps": 2}
+    burnish.train(config, data=QUESTIONS)
+    for one in Journal(Path(config["output"]) / "rollouts").read(0) or ():
+        assert "old" not in one.tokens
+
+
+def test_metrics_and_steps(make_config: MakeConfig) -> None:
+    config = make_config(**online(epochs=1))
+    config["train"] = {"batch_size": 4, "epochs": 1.0}
+    burnish.train(config, data=QUESTIONS)
+    lines = ledger(Path(config["output"]))
+    assert [line["step"] for line in lines] == list(range(1, 13))  # 12 prompts by 2, 8 completions by 4
+    assert ["reward" in line for line in lines] == [True, False] * 6
+    assert lines[-1]["epoch"] == 1.0
+    assert {"rewards/small/mean", "frac_reward_zero_std", "completions/mean_length"} <= lines[0].keys()
+
+
+def test_a_plugin_backend_gets_the_weights_of_every_version(make_config: MakeConfig, tmp_path: Path) -> None:
+    config = make_config(**online(epochs=1, backend=f"{HERE.with_name('copied.py')}:Copied"))
+    config["train"] = {"batch_size": 8, "steps": 3}
+    config["rollout"]["backend"] = {f"{HERE.with_name('copied.py')}:Copied": {"model": config["model"]["name"]}}
+    burnish.train(config, data=QUESTIONS)
+    other = make_config(**online(epochs=1)) | {"train": config["train"], "output": str(tmp_path / "other")}
+    burnish.train(other, data=QUESTIONS)
+    ours, theirs = weights(Path(config["output"])), weights(tmp_path / "other")
+    assert all(torch.allclose(ours[name], theirs[name], atol=1e-5) for name in ours)
+
+
+def test_a_backend_that_holds_other_weights_ends_the_run(make_config: MakeConfig) -> None:
+    config = make_config(**online())
+    config["rollout"]["backend"] = {f"{HERE.with_name('copied.py')}:Forgetful": {"model": config["model"]["name"]}}
+    with pytest.raises(BurnishError, match="the backend does not hold the weights of step 0"):
+        burnish.train(config, data=QUESTIONS)
+
+
+def refusals() -> Iterator[Any]:
+    yield pytest.param({"rewards": []}, "nothing judges the completions", id="no reward")
+    yield pytest.param({"sources": ["mian"]}, "no data source 'mian'", id="no such source")
+    yield pytest.param({"advantage": "no_such"}, "no advantage named 'no_such'", id="no such advantage")
+    yield pytest.param({"backend": {"hf": {"rows": 3}}}, "unknown key. Did you mean 'max_rows'", id="no such option")
+    yield pytest.param({"advantage": {"a": {}, "b": {}}}, "one name with its options", id="two advantages")
+    yield pytest.param({"sampling": {"max_new_tokens": 4096}}, "leaves the model's 512 positions", id="context")
+
+
+@pytest.mark.parametrize(("rollout", "said"), refusals())
+def test_what_cannot_work_is_refused(make_config: MakeConfig, rollout: dict[str, Any], said: str) -> None:
+    with pytest.raises(BurnishError, match=said):
+        burnish.train(make_config(**online(**rollout)), data=QUESTIONS)
+
+
+def test_texts_have_no_prompt(make_config: MakeConfig) -> None:
+    with pytest.raises(ConfigError, match="'main' holds text rows, which have no prompt"):
+        burnish.train(make_config(**online()), data=[{"text": "once upon a time"}] * 4)
+
+
+def test_a_reward_that_raises_says_which_and_leaves_a_checkpoint(make_config: MakeConfig) -> None:
+    calls = iter(range(100))
+
+    def tired(completions: list[str], **_: Any) -> list[float]:
+        if next(calls) == 1:
+            raise OSError("no more")
+        return [float(len(text)) for text in completions]
+
+    config = make_config(**online(rewards=[]))
+    with pytest.raises(RewardError, match="the reward 'tired' raised OSError: no more"):
+        burnish.train(config, data=QUESTIONS, rewards=[tired])
+    assert (Path(config["output"]) / "checkpoints/step-000004/manifest.json").is_file()
+
+
+def test_the_backend_is_found_by_name() -> None:
+    from burnish.registry import BackendRecord
+
+    assert load().find(BackendRecord, "hf") is LocalBackend

@@ -1,0 +1,74 @@
+"""The journal: written once, read back to the bit, never taken for whole when it is not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from played import trajectory
+
+from burnish.errors import RunError
+from burnish.rollout.journal import Journal
+from burnish.rollout.trajectory import Trajectory
+
+
+def same(one: Trajectory, other: Trajectory) -> bool:
+    arrays = ("ids", "own", "versions")
+    return (
+        all(np.array_equal(getattr(one, name), getattr(other, name)) for name in arrays)
+        and one.tokens.keys() == other.tokens.keys()
+        and all(np.array_equal(one.tokens[name], other.tokens[name]) for name in one.tokens)
+        and (one.origin, one.outcome, one.reward, dict(one.rewards))
+        == (other.origin, other.outcome, other.reward, dict(other.rewards))
+    )
+
+
+def test_what_is_written_is_read_to_the_bit(tmp_path: Path) -> None:
+    first = replace(trajectory(0, 0, [5, 6, 7], logps=[-0.1, -1 / 3, -2.5]), rewards={"a": 0.1, "b": None}, reward=0.1)
+    second = replace(trajectory(1, 0, [8]).with_tokens(old=np.array([0, 0, -0.7], np.float32)), outcome="timeout")
+    journal = Journal(tmp_path)
+    path = journal.append(3, [first, second])
+    found = journal.read(3)
+    assert found is not None
+    assert all(same(one, other) for one, other in zip(found, [first, second], strict=True))
+    assert journal.read(4) is None
+    assert journal.numbers() == [3]
+    # anyone with Arrow can read it
+    table = pa.ipc.open_file(path.read_bytes()).read_all()
+    assert table["outcome"].to_pylist() == ["ok", "timeout"]
+    assert table["tokens.old"].to_pylist()[0] is None
+
+
+def test_a_batch_is_never_written_twice(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.append(0, [trajectory(0, 0, [1])])
+    with pytest.raises(RunError, match="never rewritten"):
+        journal.append(0, [trajectory(0, 0, [2])])
+
+
+@pytest.mark.parametrize("harm", ["cut", "changed"])
+def test_a_damaged_file_is_refused_by_name(tmp_path: Path, harm: str) -> None:
+    journal = Journal(tmp_path)
+    path = journal.append(0, [trajectory(0, 0, [1, 2, 3])])
+    content = bytearray(path.read_bytes())
+    if harm == "cut":
+        content = content[:-8]
+    else:
+        content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(RunError, match=f"{path.name} is damaged"):
+        journal.read(0)
+
+
+def test_what_a_crash_left_is_not_there(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    for number in range(3):
+        journal.append(number, [trajectory(0, 0, [number])])
+    (tmp_path / "000003-0123456789abcdef.arrow.partial").write_bytes(b"half")
+    assert journal.read(3) is None
+    journal.forget_after(1)
+    assert journal.numbers() == [0, 1]
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".arrow", ".arrow"]

@@ -1,0 +1,115 @@
+"""Playing: what becomes of every episode, whoever fails."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from played import Scripted, prompt
+
+from burnish.config.sections import SamplingSection
+from burnish.rollout.contract import Episode, Generate, Span, Task
+from burnish.rollout.play import GREEDY, Player
+from burnish.rollout.single_turn import SingleTurn
+
+SAMPLING = SamplingSection(max_new_tokens=4, temperature=1.0)
+
+
+def echo(ids: Sequence[int], seed: int) -> list[int]:
+    return [ids[-1], seed % 97]
+
+
+def player(environment: Any = None, backend: Any = None, **options: Any) -> Player:
+    return Player(environment or SingleTurn(), backend or Scripted(echo), None, SAMPLING, seed=3, **options)
+
+
+class TwoTurns:
+    """The policy speaks, is told 50, 51, and speaks again."""
+
+    async def __call__(self, task: Task, generate: Generate) -> Episode:
+        first = await generate(task.ids)
+        told = (*task.ids, *first.ids, 50, 51)
+        second = await generate(told)
+        spans = (
+            Span(ids=task.ids),
+            Span(ids=tuple(first.ids), sampled=first),
+            Span(ids=(50, 51)),
+            Span(ids=tuple(second.ids), sampled=second),
+        )
+        return Episode(spans=spans, reward=float(task.columns["worth"]))
+
+
+class Faulty:
+    """Raises for the column `fault`, waits for ever for `wait`."""
+
+    async def __call__(self, task: Task, generate: Generate) -> Episode:
+        if task.columns.get("fault"):
+            raise LookupError("no such level")
+        if task.columns.get("wait"):
+            await asyncio.sleep(3600)
+        return await SingleTurn()(task, generate)
+
+
+def test_one_turn() -> None:
+    [one] = player().play([prompt(0, (4, 9))], [0], number=0, version=12)
+    assert one.ids.tolist()[:3] == [4, 9, 9]
+    assert one.own.tolist() == [False, False, True, True]
+    assert one.versions.tolist() == [-1, -1, 12, 12]
+    assert one.tokens["behaviour"].tolist() == [0, 0, -1, -1]
+    assert (one.outcome, one.origin.row, one.length) == ("ok", 10, 2)
+
+
+def test_several_turns_are_exactly_what_was_sampled_and_told() -> None:
+    backend = Scripted(echo)
+    [one] = player(TwoTurns(), backend).play([prompt(0, (4, 9), worth=0.5)], [0], number=0, version=0)
+    first, second = ([9, seed % 97] if at == 0 else [51, seed % 97] for at, (_, _, seed) in enumerate(backend.asked))
+    assert one.ids.tolist() == [4, 9, *first, 50, 51, *second]
+    assert one.own.tolist() == [False] * 2 + [True] * 2 + [False] * 2 + [True] * 2
+    assert one.rewards == {"environment": 0.5}
+    unit = one.unit()
+    assert unit.sequences[0].masks["completion"].tolist() == one.own.tolist()
+
+
+def test_a_request_draws_from_a_stream_of_its_own() -> None:
+    backend = Scripted(echo)
+    team = player(TwoTurns(), backend)
+    team.play([prompt(0, worth=0), prompt(1, worth=0)], [0, 1], number=0, version=0)
+    team.play([prompt(0, worth=0)], [0], number=1, version=0)
+    seeds = [seed for _, _, seed in backend.asked]
+    assert len(set(seeds)) == len(seeds) == 2 * 4 + 2
+
+
+def test_members_get_the_same_whatever_else_is_played() -> None:
+    alone = player().play([prompt(1)], [2], number=5, version=0)
+    among = player().play([prompt(0), prompt(1), prompt(2)], [0, 1, 2], number=5, version=0)
+    [found] = [one for one in among if (one.origin.group, one.origin.member) == (1, 2)]
+    assert found.ids.tolist() == alone[0].ids.tolist()
+
+
+def test_the_most_likely_completion_is_asked_for_at_temperature_0() -> None:
+    backend = Scripted(echo)
+    player(backend=backend).play([prompt(0)], [0, GREEDY], number=0, version=0)
+    assert sorted(temperature for _, temperature, _ in backend.asked) == [0.0, 1.0]
+
+
+def test_an_environment_that_raises_or_hangs_ends_its_own_episode() -> None:
+    told: list[str] = []
+    team = player(Faulty(), time_limit=0.2, tells=told.append)
+    prompts = [prompt(0), prompt(1, fault=True), prompt(2, fault=True), prompt(3, wait=True)]
+    played = team.play(prompts, [0], number=0, version=0)
+    assert [one.outcome for one in played] == ["ok", "environment_error", "environment_error", "timeout"]
+    assert [one.is_trainable for one in played] == [True, False, False, False]
+    assert len(told) == 2  # each kind of failure once
+    assert "raised LookupError: no such level" in told[0]
+    assert "row 11 of main" in told[0]
+    assert "longer than 0.2 s" in told[1]
+
+
+def test_a_backend_that_fails_ends_the_run() -> None:
+    def dead(ids: Sequence[int], seed: int) -> list[int]:
+        raise ConnectionError("refused")
+
+    with pytest.raises(ConnectionError, match="refused"):
+        player(backend=Scripted(dead)).play([prompt(0)], [0], number=0, version=0)
