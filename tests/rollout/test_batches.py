@@ -92,7 +92,7 @@ def test_from_any_cursor_on_it_goes_on_as_it_would_have(tmp_path: Path) -> None:
         cursor = RolloutCursor.from_json(begun[-1].cursor.to_json())
         again = Maker()
         rest = list(islice(source(folder, again, others=Counted(1)).batches(cursor), 14 - stop))
-        assert [[unit.id for unit in batch.units] for batch in rest] == [[unit.id for unit in one.units] for one in whole[stop:]]
+        assert [[unit.id for unit in one.units] for one in rest] == [[unit.id for unit in one.units] for one in whole[stop:]]
         assert [batch.cursor for batch in rest] == [batch.cursor for batch in whole[stop:]]
         assert 0 not in again.made  # what is in the journal is not made again
 

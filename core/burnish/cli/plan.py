@@ -45,13 +45,20 @@ def plan(
 
 def steps(config: Config, found: Forecast) -> Iterator[str]:
     """How many updates, and of what."""
-    length = found.data.steps_per_epoch
+    from burnish.rollout.foreseen import num_steps, steps_a_pass
+
+    rollout, batch_size = config.rollout, config.train.batch_size
+    length = num_steps(rollout, found.data, 1.0, batch_size)
+    what = "units" if rollout is None else "completions"
     if found.num_steps is None:
         yield "not known: a stream has no length; set train.steps"
     elif length is None:
-        yield f"{found.num_steps} steps of {config.train.batch_size} units, from a stream"
+        yield f"{found.num_steps} steps of {batch_size} {what}, from a stream"
     else:
-        yield f"{found.num_steps} steps of {config.train.batch_size} units; an epoch has {length}"
+        yield f"{found.num_steps} steps of {batch_size} {what}; an epoch has {length}"
+    if rollout is not None:
+        passes = f"{rollout.epochs} pass{'es' if rollout.epochs > 1 else ''} of {steps_a_pass(rollout, batch_size)} steps"
+        yield f"each rollout batch is {rollout.prompts} prompts by {rollout.group_size} completions, trained on in {passes}"
 
 
 def tokens(config: Config, found: Forecast) -> Iterator[str]:

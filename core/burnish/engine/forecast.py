@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
-from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,7 @@ from burnish.batch.layout import Kind
 from burnish.batch.plan import plan
 from burnish.batch.trie import num_unique_tokens
 from burnish.config import Config, custom_values
-from burnish.data.dataset import Cursor, TrainData, build_dataset
+from burnish.data.dataset import TrainData, build_dataset
 from burnish.data.units import Sequence, Unit
 from burnish.engine.budget import activation_bytes, choose_budget, free_bytes
 from burnish.engine.models import with_head
@@ -31,6 +30,7 @@ from burnish.model.scorer import base_of
 from burnish.objective.compose import Objective
 from burnish.objective.entries import check_kinds
 from burnish.objective.roles import check_roles
+from burnish.rollout.foreseen import foreseen_batches, num_steps, seen_kinds
 
 if TYPE_CHECKING:
     from burnish.config.sections import OptimizerSection
@@ -93,7 +93,12 @@ def forecast(config: Config, registry: Registry) -> Forecast:
         check_roles(config, objective.entries)
     tokenizer = load_tokenizer(config.model, registry)
     with config.located():
-        accept = None if objective is None else partial(check_kinds, objective.entries)
+
+        def accept(kinds: Mapping[str, str]) -> None:
+            seen = seen_kinds(config.rollout, kinds)
+            if objective is not None:
+                check_kinds(objective.entries, seen)
+
         data = build_dataset(config, tokenizer, registry, accept=accept)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = load_shapes(config.model, registry, tokenizer)
@@ -104,14 +109,14 @@ def forecast(config: Config, registry: Registry) -> Forecast:
     budget = train.micro_batch_tokens
     if budget == "auto":
         budget = choose_budget(model, shape, train.precision, train.gradient_checkpointing, device)
-    num_steps = train.steps or data.steps(train.epochs)
-    batches = (units for units, _ in islice(data.units(Cursor()), min(num_steps or MEASURED_STEPS, MEASURED_STEPS)))
-    tokens = count_tokens(batches, budget, layout.kind)
+    steps = train.steps or num_steps(config.rollout, data, train.epochs, train.batch_size)
+    batches = foreseen_batches(config.rollout, data, train.batch_size)
+    tokens = count_tokens(islice(batches, min(steps or MEASURED_STEPS, MEASURED_STEPS)), budget, layout.kind)
     roles = None if objective is None else frozenset[str](objective.roles)
     frozen = [load_shapes(section, registry, tokenizer) for section in _frozen(config, roles)]
     return Forecast(
         data=data,
-        num_steps=num_steps,
+        num_steps=steps,
         layout=layout,
         budget=budget,
         tokens=tokens,

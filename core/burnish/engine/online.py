@@ -34,8 +34,9 @@ from burnish.model.signals import Role, Signal, value
 from burnish.objective.compose import Objective
 from burnish.objective.readings import column
 from burnish.registry import AdvantageRecord, BackendRecord, EnvironmentRecord, Record, Registry
-from burnish.rollout.batches import OnlineBatches, steps_a_pass
+from burnish.rollout.batches import OnlineBatches
 from burnish.rollout.contract import Advantage, Backend, Environment, Held
+from burnish.rollout.foreseen import steps_a_pass
 from burnish.rollout.journal import Journal
 from burnish.rollout.judge import Judge, with_advantages
 from burnish.rollout.local import LocalBackend
@@ -43,8 +44,6 @@ from burnish.rollout.play import GREEDY, Player, Prompt
 from burnish.rollout.rewards import Reward
 from burnish.rollout.single_turn import SingleTurn
 from burnish.rollout.trajectory import Trajectory
-
-WITHOUT_PROMPT = ("text", "trajectory")
 
 
 @dataclass(frozen=True)
@@ -67,28 +66,6 @@ class Online:
         if not rewards and isinstance(made["environment"], SingleTurn):
             raise ConfigError("rollout.rewards: nothing judges the completions; name a reward, or an environment that does")
         return cls(section, rewards=rewards, **made)
-
-    def kinds(self, kinds: Mapping[str, str]) -> dict[str, str]:
-        """What losses see of each source: what is played gives trajectories. ConfigError for sources that have no prompts."""
-        for name in self.section.sources:
-            if name not in kinds:
-                raise ConfigError(f"rollout.sources: there is no data source '{name}'; there are {', '.join(kinds)}")
-            if kinds[name] in WITHOUT_PROMPT:
-                raise ConfigError(f"rollout.sources: '{name}' holds {kinds[name]} rows, which have no prompt to be answered")
-        return {name: "trajectory" if name in self.section.sources else kind for name, kind in kinds.items()}
-
-    def prompts(self, data: TrainData) -> TrainData:
-        """The sources that are played, in batches of prompts."""
-        return data.only(self.section.sources, self.section.prompts)
-
-    def steps_a_rollout(self, batch_size: int) -> int:
-        """Optimiser steps on one rollout batch."""
-        return self.section.epochs * steps_a_pass(self.section.prompts * self.section.group_size, batch_size)
-
-    def steps(self, data: TrainData, epochs: float, batch_size: int) -> int | None:
-        """Optimiser steps of so many epochs over the prompts."""
-        rollouts = self.prompts(data).steps(epochs)
-        return None if rollouts is None else rollouts * self.steps_a_rollout(batch_size)
 
 
 def _made(kind: type[Record], named: Mapping[str, Any], where: str, registry: Registry) -> Any:
@@ -128,12 +105,12 @@ class Rollouts:
 
         others = [name for name in sources if name not in section.sources]
         return OnlineBatches(
-            prompts=self.online.prompts(data),
+            prompts=data.only(section.sources, section.prompts),
             find=find,
             make=self.make,
             journal=Journal(folder),
             passes=section.epochs,
-            steps_a_pass=steps_a_pass(section.prompts * section.group_size, self.config.train.batch_size),
+            steps_a_pass=steps_a_pass(section, self.config.train.batch_size),
             seed=self.config.train.seed,
             others=data.only(others, self._beside(others)) if others else None,
             exchange=lambda action: on_first(self.accelerator, action),
@@ -176,7 +153,8 @@ class Rollouts:
     def _scored(self, trajectories: Sequence[Trajectory], with_values: bool) -> list[Trajectory]:
         """With what must be known before the weights move: `old` where it will differ from the policy, `reference`, values."""
         wanted: list[tuple[Role, tuple[Signal, ...]]] = [("reference", self.objective.signals("reference"))]
-        if self.online.steps_a_rollout(self.config.train.batch_size) > 1:
+        section = self.online.section
+        if section.epochs * steps_a_pass(section, self.config.train.batch_size) > 1:
             wanted.append(("old", self.objective.signals("old")))
         scored = list(trajectories)
         whole_ones = [place for place, one in enumerate(scored) if one.is_trainable]

@@ -41,6 +41,7 @@ from burnish.objective.entries import check_kinds
 from burnish.objective.roles import check_roles
 from burnish.registry import Registry
 from burnish.rollout.batches import OnlineBatches, ReadBatches
+from burnish.rollout.foreseen import num_steps, seen_kinds
 from burnish.rollout.rewards import Reward, load_reward
 
 
@@ -84,14 +85,14 @@ def set_up(
     build_optimizer(config.optimizer, [("", nn.Parameter(torch.zeros(1, 1)))])  # refuses what the model's own would
 
     def accept(kinds: Mapping[str, str]) -> None:
-        check_kinds(objective.entries, kinds if online is None else online.kinds(kinds))
+        check_kinds(objective.entries, seen_kinds(config.rollout, kinds))
 
     with config.located():
         data = _build_data(accelerator, lambda: build_dataset(config, tokenizer, registry, live.data, accept))
     progress.say(*data.report.lines())
     with config.located():
-        num_steps = _check_data(config, data, rewards, online)
-    schedule = Schedule(config.schedule, config.optimizer.lr, num_steps)
+        steps = _check_data(config, data, rewards)
+    schedule = Schedule(config.schedule, config.optimizer.lr, steps)
     on_first(accelerator, lambda: check_data(data.fingerprints))
 
     set_seed(config.train.seed)  # the same on every rank, for fresh adapters
@@ -127,7 +128,7 @@ def set_up(
         runner=runner,
         trained=Trained(model, optimizer),
         schedule=schedule,
-        num_steps=num_steps,
+        num_steps=steps,
         rewards=rewards,
         observers=observers,
         progress=progress,
@@ -169,17 +170,15 @@ def _build_data(accelerator: Accelerator, build: Callable[[], TrainData]) -> Tra
     return built[0] if built else build()
 
 
-def _check_data(config: Config, data: TrainData, rewards: Sequence[Reward], online: Online | None) -> int:
+def _check_data(config: Config, data: TrainData, rewards: Sequence[Reward]) -> int:
     """Refuse data that the evaluation cannot use; returns the number of steps."""
     if not data.holdout and (config.evaluate.every or config.evaluate.at_start or rewards or config.checkpoint.best):
         raise ConfigError("evaluate: there is nothing to evaluate on; give a source a `holdout`, such as `holdout: 0.1`")
-    section = config.train
-    num_steps = section.steps
-    if num_steps is None:
-        num_steps = data.steps(section.epochs) if online is None else online.steps(data, section.epochs, section.batch_size)
-    if num_steps is None:
+    train = config.train
+    steps = train.steps or num_steps(config.rollout, data, train.epochs, train.batch_size)
+    if steps is None:
         raise ConfigError("train.steps: a stream has no known length, so say how many steps to train for")
-    return num_steps
+    return steps
 
 
 def _budget(config: Config, model: nn.Module, accelerator: Accelerator) -> int:

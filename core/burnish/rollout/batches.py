@@ -6,7 +6,6 @@ cursor, the journal and, where the journal has nothing yet, the weights.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -164,8 +163,3 @@ class ReadBatches:
         """Batches from `start` on, without end."""
         for units, cursor in self.data.units(start if isinstance(start, Cursor) else start.others):
             yield Batch(units, cursor)
-
-
-def steps_a_pass(completions: int, batch_size: int) -> int:
-    """Step batches of one pass over a rollout batch."""
-    return math.ceil(completions / batch_size)

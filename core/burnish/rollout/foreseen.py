@@ -1,0 +1,69 @@
+"""What a section `rollout` comes to before anything is drawn: kinds of data, numbers of steps, trajectories of full length.
+
+In: the section, data. Out: what `plan` and the checks before a run need. Runs no model and no plugin.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from burnish.data.dataset import Cursor, TrainData
+from burnish.data.units import Sequence as TokenSequence
+from burnish.data.units import Unit
+from burnish.errors import ConfigError, did_you_mean
+
+if TYPE_CHECKING:
+    from burnish.config.sections import RolloutSection
+
+WITHOUT_PROMPT = ("text", "trajectory")
+
+
+def seen_kinds(section: RolloutSection | None, kinds: Mapping[str, str]) -> Mapping[str, str]:
+    """What losses see of each source: what is played gives trajectories. ConfigError for sources that have no prompts."""
+    if section is None:
+        return kinds
+    for name in section.sources:
+        if name not in kinds:
+            raise ConfigError(f"rollout.sources: there is no data source '{name}'. {did_you_mean(name, kinds)}")
+        if kinds[name] in WITHOUT_PROMPT:
+            raise ConfigError(f"rollout.sources: '{name}' holds {kinds[name]} rows, which have no prompt to be answered")
+    return {name: "trajectory" if name in section.sources else kind for name, kind in kinds.items()}
+
+
+def steps_a_pass(section: RolloutSection, batch_size: int) -> int:
+    """Step batches of one pass over a rollout batch."""
+    return math.ceil(section.prompts * section.group_size / batch_size)
+
+
+def num_steps(section: RolloutSection | None, data: TrainData, epochs: float, batch_size: int) -> int | None:
+    """Optimiser steps of so many epochs, over rows or over prompts; None for a stream."""
+    if section is None:
+        return data.steps(epochs)
+    rollouts = data.only(section.sources, section.prompts).steps(epochs)
+    return None if rollouts is None else rollouts * section.epochs * steps_a_pass(section, batch_size)
+
+
+def foreseen_batches(section: RolloutSection | None, data: TrainData, batch_size: int) -> Iterator[list[Unit]]:
+    """Global batches as they will be; of a rollout, as they would be if every completion had its full length."""
+    if section is None:
+        yield from (units for units, _ in data.units(Cursor()))
+        return
+    for prompts, _ in data.only(section.sources, section.prompts).units(Cursor()):
+        units = [unit for prompt in prompts for unit in foreseen(prompt, section.group_size, section.sampling.max_new_tokens)]
+        yield from (units[start : start + batch_size] for start in range(0, len(units), batch_size))
+
+
+def foreseen(prompt: Unit, group_size: int, length: int) -> Sequence[Unit]:
+    """The group of a prompt, its completions of `length` tokens that have none in common."""
+    first = prompt.sequences[0]
+    targets = np.flatnonzero(first.masks["completion"])
+    ids = first.ids[: targets[0]] if len(targets) else first.ids
+    own = np.arange(len(ids) + length) >= max(len(ids), 1)
+    return [
+        Unit("trajectory", (TokenSequence(np.concatenate([ids, np.full(length, -1 - member)]), {"completion": own}),))
+        for member in range(group_size)
+    ]
