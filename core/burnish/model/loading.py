@@ -6,6 +6,8 @@ model's repository runs only where the config says so. Nothing is fetched but wh
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +22,7 @@ from transformers import (
     PretrainedConfig,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import logging
 
 from burnish.config.sections import AdapterSection, ModelSection
 from burnish.data.templates import apply_template
@@ -47,9 +50,16 @@ def find_model(name: str, registry: Registry, *, weights: bool = True) -> str:
         return str(source.weights() if weights else source.tokenizer())
     path = Path(name).expanduser()
     if path.is_absolute() or name.startswith(".") or name.count("/") > 1:
-        near = nearest(path.name, (item.name for item in path.parent.iterdir())) if path.parent.is_dir() else None
-        raise ModelError(f"no model at '{name}': there is no such folder." + (f" Did you mean '{near}'?" if near else ""))
+        near = _folder_near(path)
+        raise ModelError(f"no model at '{name}': there is no such folder." + (f" Did you mean '{near.name}'?" if near else ""))
     return name
+
+
+def _folder_near(path: Path) -> Path | None:
+    """The folder beside `path` that is called most like it."""
+    beside = [item for item in path.parent.iterdir() if item.is_dir()] if path.parent.is_dir() else []
+    near = nearest(path.name, (item.name for item in beside))
+    return path.with_name(near) if near else None
 
 
 def check_model(section: ModelSection, registry: Registry, name: str | None = None) -> PretrainedConfig:
@@ -140,16 +150,17 @@ def _load(
     try:
         config = _config_at(path, section, other)
         task = _task(section, config) if other is None else task_of_config(config)
-        model: Any = CLASSES[task].from_pretrained(
-            path,
-            revision=section.revision if other is None else None,
-            dtype=dtype,
-            use_safetensors=True,
-            trust_remote_code=section.trust_remote_code,
-            local_files_only=cache_only(path),
-            **outputs_for(task, config, name),
-            **_quantized(section.quantize, dtype, task),
-        )
+        with _head_may_be_fresh(task != task_of_config(config)):
+            model: Any = CLASSES[task].from_pretrained(
+                path,
+                revision=section.revision if other is None else None,
+                dtype=dtype,
+                use_safetensors=True,
+                trust_remote_code=section.trust_remote_code,
+                local_files_only=cache_only(path),
+                **outputs_for(task, config, name),
+                **_quantized(section.quantize, dtype, task),
+            )
     except (OSError, ValueError) as error:
         raise _not_loaded("model", name, registry, error) from error
     except SafetensorError as error:
@@ -174,6 +185,18 @@ def _config_at(path: str, section: ModelSection, other: str | None) -> Pretraine
 
 def _task(section: ModelSection, config: PretrainedConfig) -> Task:
     return task_of_config(config) if section.head == "auto" else section.head
+
+
+@contextmanager
+def _head_may_be_fresh(is_fresh: bool) -> Iterator[None]:
+    """Within it transformers does not report that a head that is to be trained was not in the file, or the old one unused."""
+    before = logging.get_verbosity()
+    if is_fresh:
+        logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def _agree_on_padding(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -243,7 +266,8 @@ def _not_loaded(what: str, name: str, registry: Registry, error: Exception) -> M
     known = [record.name for record in registry.records(ModelRecord)]
     said = str(error).strip().partition("\n")[0].rstrip(".")
     sought = "" if what == "model" else f", for its {what}"
+    near = f"; did you mean '{found}'?" if (found := _folder_near(folder)) else ""
     return ModelError(
-        f"no model named '{name}'. Tried{sought}: a folder of that name (there is none), the models of installed plugins "
+        f"no model named '{name}'. Tried{sought}: a folder of that name (there is none{near}), the models of installed plugins "
         f"({did_you_mean(name, known)[:-1]}), the Hugging Face hub ({said}{why_not()})"
     )

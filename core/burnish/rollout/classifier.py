@@ -118,17 +118,21 @@ class Classifier:
         if self.task == "sequence" or isinstance(example, Stepwise):
             yield MAIN, example
             return
-        prompt = prompt_of(example)
         for role, answer in _answers_of(example).items():
-            yield role, replace(self.solution(prompt, answer), side=replace(example.side, columns={}))
+            yield role, replace(self.solution(prompt_of(example), answer), side=replace(example.side, columns={}))
 
     def _rendered(self, examples: Sequence[Example]) -> list[Unit | Dropped]:
         results: list[Unit | Dropped] = []
         for one in self._renderer.render_many(examples, MAIN, range(len(examples))):
             if not isinstance(one.result, Unit | Dropped):
                 raise one.result
-            is_judged = isinstance(one.result, Dropped) or self._mask in one.result.sequences[0].masks
-            results.append(one.result if is_judged else Dropped("no_steps", "the answer has no step"))
+            result = one.result
+            if isinstance(result, Dropped) and result.reason == "over_length":
+                context = self._renderer.section.max_length
+                result = replace(result, detail=f"longer than the model's context of {context} tokens")
+            elif isinstance(result, Unit) and self._mask not in result.sequences[0].masks:
+                result = Dropped("no_steps", "the answer has no step")
+            results.append(result)
         return results
 
     def _verdict(self, own: list[tuple[str, Unit | Dropped]], numbers: Iterator[Any]) -> Verdict:

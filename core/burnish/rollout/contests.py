@@ -102,7 +102,7 @@ def standings(games: Iterable[tuple[str, str, float]]) -> list[Standing]:
     strengths = _strengths(wins, count)
     elos = BASE + ELO * (np.log(strengths) - np.log(strengths).mean())
     table = [Standing(name, float(elos[k]), float(wins[k].sum()), int(count[k].sum())) for name, k in index.items()]
-    return sorted(table, key=lambda row: (-row.elo, row.name))
+    return sorted(table, key=lambda row: (-round(row.elo, 3), row.name))
 
 
 def _strengths(wins: NDArray[np.float64], count: NDArray[np.float64]) -> NDArray[np.float64]:
