@@ -64,7 +64,7 @@ class BCO:
         m = mean of beta r over all answers so far, those of this global batch included; detached
 
     Source: Jung et al. 2024, arXiv:2404.04656. Deviations: the weight of a bad answer (the paper's density ratio) is the row's
-    `weight` column. The label is the column `label`.
+    `weight` column, which the source `udm` of burnish-udm computes. The label is the column `label`.
     Shapes: r, h, L are [sequences]; m is one number. Reduction: sequence_mean.
     Degenerate: policy == reference gives log 2 for every answer.
         >>> L(unmoved) == log(2)
