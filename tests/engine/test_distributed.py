@@ -13,11 +13,13 @@ from typing import Any
 
 import pytest
 import torch
+from policy import online
 from ranks import train_rank
-from runs import LORA, MakeConfig, assert_same, ledger, weights
+from runs import LORA, MakeConfig, assert_same, ledger, merged, weights
 from safetensors.torch import load_file
 from torch import Tensor
 
+from burnish.rollout.journal import Journal
 from burnish.testing import tiny_model, tiny_tokenizer
 
 pytestmark = pytest.mark.multiprocess
@@ -100,6 +102,22 @@ def test_resume_is_exact_on_two_processes(
         file.unlink()
     run_ranks(children, 2, config, fsdp=fsdp, resume=True, step=3)
     assert_same(weights(tmp_path / "whole"), weights(tmp_path / "run"))
+
+
+@pytest.mark.parametrize("fsdp", [False, True], ids=["ddp", "fsdp2"])
+def test_two_processes_roll_out_and_learn_like_one(
+    make_config: MakeConfig, children: ForkServerContext, tmp_path: Path, fsdp: bool
+) -> None:
+    def config(name: str) -> dict[str, Any]:
+        return merged(make_config(**online(), output=str(tmp_path / name)), SGD | {"train": {"steps": 5}})
+
+    expected = run_ranks(children, 1, config("alone"))
+    got = run_ranks(children, 2, config("both"), fsdp=fsdp)
+    assert expected.keys() == got.keys() == set(range(5))
+    for step in expected:
+        assert distance(expected[step], got[step]) < 1e-5
+    rollouts = [Journal(tmp_path / name / "rollouts").read(1) or [] for name in ("alone", "both")]
+    assert [one.ids.tolist() for one in rollouts[0]] == [one.ids.tolist() for one in rollouts[1]]
 
 
 def test_the_shipped_profile_launches(make_config: MakeConfig, tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ config and the data alone show.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Sequence as List
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,14 +24,14 @@ from burnish.config.options import construct
 from burnish.config.sections import RolloutSection
 from burnish.data.dataset import TrainData
 from burnish.data.render import Renderer
-from burnish.data.units import Unit
+from burnish.data.units import Sequence, Unit
 from burnish.engine.distributed import on_first
 from burnish.engine.export import distinct
 from burnish.engine.sharding import unsharded, whole
 from burnish.engine.step import StepRunner
 from burnish.errors import ConfigError, ModelError
 from burnish.model.adapters import has_adapter
-from burnish.model.signals import Role, Signal, value
+from burnish.model.signals import Role, Signal, logp, value
 from burnish.objective.compose import Objective
 from burnish.objective.readings import column
 from burnish.registry import AdvantageRecord, BackendRecord, EnvironmentRecord, Record, Registry
@@ -126,7 +127,7 @@ class Rollouts:
             online.environment, online.backend, self.tokenizer, section.sampling, seed, section.time_limit, self.tells
         )
 
-    def make(self, prompts: Sequence[Prompt], number: int) -> list[Trajectory]:
+    def make(self, prompts: List[Prompt], number: int) -> list[Trajectory]:
         """Rollout batch `number`: played, judged, scored, with advantages; the same on every rank."""
         advantage, rewards = self.online.advantage, self.online.rewards
         needs: frozenset[str] = getattr(advantage, "needs", frozenset())
@@ -139,18 +140,27 @@ class Rollouts:
         weights = {reward.name: reward.weight for reward in rewards}
         return with_advantages([one for one in every if one.origin.member != GREEDY], advantage, weights, greedy)
 
-    def _play(self, prompts: Sequence[Prompt], members: Sequence[int], number: int) -> list[Trajectory]:
-        """What this rank plays: its share. Where the ranks hold one model together, or a server plays, the first has it all."""
+    def _play(self, prompts: List[Prompt], members: List[int], number: int) -> list[Trajectory]:
+        """What this rank plays: its share; where the ranks hold one model together, or a server plays, the first has all."""
         accelerator, version = self.accelerator, self.step()
         if not self.online.backend.capabilities.live:
             self._send(version)
             played = on_first(accelerator, lambda: self.player.play(prompts, members, number, version))
             return played[accelerator.process_index :: accelerator.num_processes]
+        if self._as_one:
+            self._awaken(prompts[0])
         share = prompts if self._as_one else prompts[accelerator.process_index :: accelerator.num_processes]
         played = self.player.play(share, members, number, version)
         return played if not self._as_one or accelerator.is_main_process else []
 
-    def _scored(self, trajectories: Sequence[Trajectory], with_values: bool) -> list[Trajectory]:
+    def _awaken(self, prompt: Prompt) -> None:
+        """One forward of the whole, in which sharded layers learn whose they are; without it the sampler's would be the first."""
+        ids = np.array(prompt.ids, np.int64)
+        nothing = np.zeros(len(ids), np.bool_)
+        sequence = Sequence(ids, {"completion": nothing})
+        self.runner.roles.score_frozen("old", [sequence], [nothing], (logp("old"),), self.runner.budget)
+
+    def _scored(self, trajectories: List[Trajectory], with_values: bool) -> list[Trajectory]:
         """With what must be known before the weights move: `old` where it will differ from the policy, `reference`, values."""
         wanted: list[tuple[Role, tuple[Signal, ...]]] = [("reference", self.objective.signals("reference"))]
         section = self.online.section
@@ -210,7 +220,7 @@ class Rollouts:
         with self.accelerator.autocast(), unsharded(self.runner.roles.policy):
             yield
 
-    def _beside(self, others: Sequence[str]) -> int:
+    def _beside(self, others: List[str]) -> int:
         """Units of other sources in every step batch, by the weights of the sources."""
         weights = {name: section.weight for name, section in self.config.data.items()}
         share = sum(weights[name] for name in others) / sum(weights[name] for name in self.online.section.sources)
