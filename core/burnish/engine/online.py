@@ -154,7 +154,7 @@ class Rollouts:
         return played if not self._as_one or accelerator.is_main_process else []
 
     def _awaken(self, prompt: Prompt) -> None:
-        """One forward of the whole, in which sharded layers learn whose they are; without it the sampler's would be the first."""
+        """One forward of the whole: in it sharded layers learn whose they are, which the sampler does not tell them."""
         ids = np.array(prompt.ids, np.int64)
         nothing = np.zeros(len(ids), np.bool_)
         sequence = Sequence(ids, {"completion": nothing})
