@@ -176,8 +176,8 @@ class Prompt(_Row):
 class Trajectory(_Row):
     """Token ids that a sampler made. spans: [start, end) of the policy's own tokens, which are the targets.
 
-    tokens: name -> one number per id (`advantages`, `old`, `behaviour`, `reference`), read at targets. scalars: name -> a number
-    of the whole trajectory (`truncated`).
+    tokens: name -> one number per id (`advantages`, `old`, `behaviour`, `reference`), read at targets. scalars: name -> a
+    number of the whole trajectory (`truncated`).
     """
 
     kind: ClassVar[str] = "trajectory"

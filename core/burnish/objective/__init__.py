@@ -6,6 +6,7 @@ Knows nothing of layouts, padding, accumulation, ranks or optimisers. What an au
 
 from burnish.objective.contrasts import Form, check_smoothing, contrast, logistic
 from burnish.objective.ragged import Ragged
+from burnish.objective.ratios import check_clip, clip_metrics, clipped, ratio_of
 from burnish.objective.rewards import (
     PAIR_METRICS,
     TOKEN_METRICS,
@@ -32,10 +33,14 @@ __all__ = [
     "Terms",
     "Triples",
     "View",
+    "check_clip",
     "check_smoothing",
+    "clip_metrics",
+    "clipped",
     "contrast",
     "logistic",
     "pair_metrics",
+    "ratio_of",
     "token_metrics",
     "unpaired_metrics",
 ]

@@ -42,7 +42,7 @@ class Objective:
         return cls(parse_objective(given, registry))
 
     def signals(self, role: Role) -> tuple[Signal, ...]:
-        """What any part reads of one role, in a fixed order; of the policy also what stands for an `old` that nobody recorded."""
+        """What any part reads of one role, in a fixed order; of the policy also what stands in for an unrecorded `old`."""
         every = frozenset[Signal]().union(*(entry.signals() | entry.derived_signals() for entry in self.entries))
         if role == "policy":
             every |= {replace(signal, role="policy") for signal in every if signal.role == "old"}
@@ -224,5 +224,5 @@ def _at(name: str, value: float | Tensor | Ragged, places: List[int], total: int
     index = torch.tensor(places, dtype=torch.int64, device=value.lengths.device if isinstance(value, Ragged) else value.device)
     if isinstance(value, Tensor):
         return value[index]
-    chosen = torch.zeros(total, dtype=torch.bool, device=index.device).index_fill(0, index, True)
-    return Ragged(value.values[chosen[value.index]], value.lengths[index])
+    pieces = torch.split(value.values, value.lengths.tolist())
+    return Ragged(torch.cat([value.values[:0], *(pieces[place] for place in places)]), value.lengths[index])
