@@ -1,0 +1,3 @@
+"""Clipped importance sampling policy optimisation."""
+
+__version__ = "0.1.0"

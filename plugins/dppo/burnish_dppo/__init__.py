@@ -1,0 +1,3 @@
+"""Divergence proximal policy optimisation."""
+
+__version__ = "0.1.0"

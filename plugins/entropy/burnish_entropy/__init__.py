@@ -1,0 +1,3 @@
+"""Entropy bonus, fixed or adaptive."""
+
+__version__ = "0.1.0"

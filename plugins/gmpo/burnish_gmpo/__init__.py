@@ -1,0 +1,3 @@
+"""Geometric-mean policy optimisation."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,3 @@
+"""Group relative policy optimisation."""
+
+__version__ = "0.1.0"

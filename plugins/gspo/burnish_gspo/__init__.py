@@ -1,0 +1,3 @@
+"""Group sequence policy optimisation."""
+
+__version__ = "0.1.0"

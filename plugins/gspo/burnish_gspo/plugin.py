@@ -1,0 +1,30 @@
+"""What this package provides."""
+
+from __future__ import annotations
+
+from burnish import LossRecord, hookimpl
+
+
+@hookimpl
+def burnish_losses() -> list[LossRecord]:
+    """Two losses on trajectories."""
+    return [
+        LossRecord(
+            name="gspo",
+            target="burnish_gspo.loss:GSPO",
+            summary="one clipped ratio per sequence, the mean of its tokens'",
+            paper="arXiv:2507.18071",
+            data="trajectory",
+            reduction="sequence_mean",
+            api=1,
+        ),
+        LossRecord(
+            name="gspo_token",
+            target="burnish_gspo.loss:GSPOToken",
+            summary="the sequence's ratio with a gradient, and an advantage, per token",
+            paper="arXiv:2507.18071",
+            data="trajectory",
+            reduction="sequence_token_mean",
+            api=1,
+        ),
+    ]

@@ -1,0 +1,73 @@
+"""Estimators of the divergence on numbers worked out by hand, and against the divergence itself."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from burnish_kl.loss import KL
+
+from burnish.model.signals import logp
+from burnish.objective import Sequences
+from burnish.testing.batches import sequences
+
+P, Q = (0.5, 0.3, 0.2), (0.2, 0.2, 0.6)  # a policy and a reference over three tokens
+
+
+@pytest.mark.parametrize(
+    ("estimator", "terms", "slopes"),
+    [
+        ("k1", [0.5, -1.0], [1.0, 1.0]),
+        ("k2", [0.125, 0.5], [0.5, -1.0]),  # d^2 / 2, d
+        ("k3", [math.exp(-0.5) - 0.5, math.e - 2], [1 - math.exp(-0.5), 1 - math.e]),  # e^-d - 1 + d, 1 - e^-d
+    ],
+)
+def test_the_estimators(estimator: str, terms: list[float], slopes: list[float]) -> None:
+    given = sequences([[-1.0, -2.0]], reference=[[-1.5, -1.0]])  # d = .5 and -1
+    loss = KL(estimator=estimator)(given).token  # type: ignore[arg-type]
+    assert loss is not None
+    assert loss.values.tolist() == pytest.approx(terms)
+    [found] = torch.autograd.grad(loss.values.sum(), [given.logp.values])
+    assert found.tolist() == pytest.approx(slopes)
+
+
+def test_corrected_by_the_ratio_with_its_gradient() -> None:
+    # d = .5, k3 = e^-.5 - .5 = .1065; rho = e^.2; d/dlp = rho k3 + rho (1 - e^-.5)
+    given = sequences([[-1.0]], reference=[[-1.5]], signals={logp("old"): [[-1.2]]})
+    loss = KL(corrected=True)(given).token
+    assert loss is not None
+    k3, rho = math.exp(-0.5) - 0.5, math.exp(0.2)
+    assert loss.values.tolist() == pytest.approx([rho * k3])
+    [found] = torch.autograd.grad(loss.values.sum(), [given.logp.values])
+    assert found.tolist() == pytest.approx([rho * (k3 + 1 - math.exp(-0.5))])
+
+
+def every_token() -> Sequences:
+    """Each of the three tokens once; the policy is that of the rollout."""
+    lp = [[math.log(one)] for one in P]
+    return sequences(lp, reference=[[math.log(one)] for one in Q], signals={logp("old"): lp})
+
+
+@pytest.mark.parametrize(
+    ("estimator", "corrected", "is_true"),
+    [("k1", False, False), ("k2", False, True), ("k3", False, False), ("k1", True, True), ("k3", True, True)],
+)
+def test_whose_gradient_is_the_divergence_s(estimator: str, corrected: bool, is_true: bool) -> None:
+    """On average over the policy, d/dlogit of KL = sum p log(p / q) is p (log(p / q) - KL)."""
+    given, p = every_token(), torch.tensor(P, dtype=torch.float64)
+    loss = KL(estimator=estimator, corrected=corrected)(given).token  # type: ignore[arg-type]
+    assert loss is not None
+    [slope] = torch.autograd.grad((loss.values * p).sum(), [given.logp.values])
+    by_logit = slope - p * slope.sum()  # dlp_i / dlogit_j = [i = j] - p_j
+    d = (p / torch.tensor(Q, dtype=torch.float64)).log()
+    true = p * (d - (p * d).sum())
+    assert torch.allclose(by_logit, true, atol=1e-6) == is_true
+    if estimator != "k2":
+        assert float((loss.values.detach() * p).sum()) == pytest.approx(float((p * d).sum()))
+
+
+def test_far_models_give_numbers() -> None:
+    loss = KL()(sequences([[-200.0]], reference=[[-0.1]])).token
+    assert loss is not None
+    assert loss.values.isfinite().all()

@@ -1,0 +1,3 @@
+"""REINFORCE."""
+
+__version__ = "0.1.0"

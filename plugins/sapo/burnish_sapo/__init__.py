@@ -1,0 +1,3 @@
+"""Soft adaptive policy optimisation."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,42 @@
+"""The clipped value loss on numbers worked out by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from burnish_value.loss import ClippedValue
+
+from burnish.errors import ConfigError
+from burnish.model.signals import value
+from burnish.objective import Sequences
+from burnish.objective.compose import Objective
+from burnish.registry import load
+from burnish.testing.batches import sequences
+
+
+def batch(now: list[float], before: list[float], returns: list[float]) -> Sequences:
+    return sequences([[-1.0] * len(now)], signals={value(): [now], value("old"): [before]}, fields={"returns": [returns]})
+
+
+def test_the_larger_of_two_errors() -> None:
+    # v 1.5, vo 1, R 2: clip gives 1.2, errors .25 and .64: the clipped one, no gradient.
+    # v 1.5, vo 1, R 0: errors 2.25 and 1.44: the plain one, d/dv = v - R = 1.5. v .9, vo 1, R 2: not clipped, 1.21
+    given = batch([1.5, 1.5, 0.9], [1.0, 1.0, 1.0], [2.0, 0.0, 2.0])
+    terms = ClippedValue()(given)
+    assert terms.token is not None
+    assert terms.token.values.tolist() == pytest.approx([0.32, 1.125, 0.605])
+    [found] = torch.autograd.grad(terms.token.values.sum(), [given.signal(value()).values])
+    assert found.tolist() == pytest.approx([0.0, 1.5, -1.1])
+    assert terms.metrics["clip_ratio/value"].values.values.tolist() == [1, 0, 0]  # type: ignore[union-attr]
+
+
+def test_without_a_bound() -> None:
+    terms = ClippedValue(clip=None)(batch([1.5], [1.0], [2.0])).token
+    assert terms is not None
+    assert terms.values.tolist() == pytest.approx([0.125])
+    assert ClippedValue(clip=None).signals() == {value()}
+
+
+def test_options_out_of_range_are_refused() -> None:
+    with pytest.raises(ConfigError, match="clip"):
+        Objective.parse([{"value": {"clip": 0}}], load())
