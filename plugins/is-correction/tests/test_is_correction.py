@@ -1,0 +1,60 @@
+"""Importance correction by hand: both modes at both levels."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from burnish_is_correction.loss import ISCorrection
+
+from burnish.errors import ConfigError
+from burnish.model.signals import logp
+from burnish.objective import Sequences
+from burnish.objective.compose import Objective
+from burnish.registry import load
+from burnish.testing.batches import sequences
+
+RATIOS = [[2.0, 4.0], [0.5], [2.0, 1.25]]  # exp(lo - ls); of the sequences: 8, .5, 2.5
+
+
+def batch() -> Sequences:
+    silent = [[-1.0] * len(row) for row in RATIOS]
+    sampled = [[-1.0 - math.log(one) for one in row] for row in RATIOS]
+    return sequences(silent, signals={logp("old"): silent, logp("behaviour"): sampled})
+
+
+@pytest.mark.parametrize(
+    ("mode", "floor", "expected"),
+    [
+        ("truncate", 0.0, [2.0, 3.0, 0.5, 2.0, 1.25]),
+        ("truncate", 0.8, [2.0, 3.0, 0.8, 2.0, 1.25]),
+        ("mask", 0.0, [2.0, 0.0, 0.5, 2.0, 1.25]),
+        ("mask", 0.8, [2.0, 0.0, 0.0, 2.0, 1.25]),
+    ],
+)
+def test_tokens(mode: str, floor: float, expected: list[float]) -> None:
+    terms = ISCorrection(mode=mode, floor=floor)(batch()).token  # type: ignore[arg-type]
+    assert terms is not None
+    assert terms.values.tolist() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("mode", "expected"), [("truncate", [3.0, 0.5, 2.5]), ("mask", [0.0, 0.5, 2.5])])
+def test_sequences(mode: str, expected: list[float]) -> None:
+    terms = ISCorrection(mode=mode, level="sequence")(batch())  # type: ignore[arg-type]
+    assert terms.sequence is not None
+    assert terms.sequence.tolist() == pytest.approx(expected)
+    assert {metric.how for metric in terms.metrics.values()} == {"min", "mean", "max"}
+
+
+@pytest.mark.parametrize("mode", ["truncate", "mask"])
+def test_ratios_beyond_all_numbers_are_bounded_too(mode: str) -> None:
+    far = sequences([[-1.0]], signals={logp("old"): [[-1.0]], logp("behaviour"): [[-1000.0]]})
+    terms = ISCorrection(mode=mode, level="sequence")(far).sequence  # type: ignore[arg-type]
+    assert terms is not None
+    assert terms.tolist() == [3.0 if mode == "truncate" else 0.0]
+
+
+@pytest.mark.parametrize("options", [{"cap": 0}, {"floor": 4.0}, {"mode": "drop"}])
+def test_options_out_of_range_are_refused(options: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(options))):
+        Objective.parse([{"grpo": {"weights": [{"is_correction": options}]}}], load())

@@ -1,0 +1,3 @@
+"""Off-policy sequence masking."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,38 @@
+"""Off-policy sequence masking by hand."""
+
+from __future__ import annotations
+
+import pytest
+from burnish_off_policy_mask.loss import OffPolicyMask
+
+from burnish.model.signals import logp
+from burnish.testing.batches import sequences
+
+
+def test_only_bad_answers_that_have_become_unlikely_are_masked() -> None:
+    # mean of ls - lp: .75, .75, .25, and -2 for one that has become likelier
+    given = sequences(
+        [[-2.0, -1.0], [-2.0, -1.0], [-1.0], [-1.0]],
+        signals={logp("behaviour"): [[-1.0, -0.5], [-1.0, -0.5], [-0.75], [-3.0]]},
+        fields={"advantages": [[-1.0, -1.0], [1.0, 0.0], [-1.0], [-1.0]]},
+    )
+    terms = OffPolicyMask()(given).token
+    assert terms is not None
+    assert terms.values.tolist() == [0, 0, 1, 1, 1, 1]
+    stricter = OffPolicyMask(threshold=0.2)(given).token
+    assert stricter is not None
+    assert stricter.values.tolist() == [0, 0, 1, 1, 0, 1]
+
+
+def test_it_may_look_at_the_rollout_s_policy_instead() -> None:
+    given = sequences([[-2.0]], signals={logp("old"): [[-1.0]]}, fields={"advantages": [[-1.0]]})
+    mask = OffPolicyMask(against="old")
+    assert mask.signals() == {logp(), logp("old")}
+    terms = mask(given).token
+    assert terms is not None
+    assert terms.values.tolist() == [0]
+
+
+def test_a_threshold_is_a_number() -> None:
+    with pytest.raises(ValueError, match="threshold"):
+        OffPolicyMask(threshold=float("nan"))

@@ -1,0 +1,3 @@
+"""Overlong filtering."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,3 @@
+"""Learning from the most uncertain tokens."""
+
+__version__ = "0.1.0"
