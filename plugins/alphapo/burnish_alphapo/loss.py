@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -41,6 +42,8 @@ class AlphaPO:
             raise ValueError(f"beta must be above 0, got {self.beta}")
         if not self.gamma >= 0:
             raise ValueError(f"gamma must be at least 0, got {self.gamma}")
+        if not math.isfinite(self.alpha):
+            raise ValueError(f"alpha must be a finite number, got {self.alpha}")
         check_smoothing(self.label_smoothing)
 
     def signals(self) -> frozenset[Signal]:

@@ -19,14 +19,15 @@ class Divergence:
     the loss itself. With top_k, both are compared on the teacher's k likeliest tokens, with all others as one more outcome.
     Shapes: L is one term per target token. Reduction: token_mean.
     Degenerate: a student that equals its teacher has loss 0 and gradient 0.
+        >>> L(unmoved) == 0
     """
 
     beta: float = 0.0
-    """From forward KL (0), which covers what the teacher does, to reverse KL (1), which keeps to its modes."""
+    """From forward KL (0), which covers what the teacher does, to reverse KL (1), which keeps to its modes; in [0, 1]."""
     temperature: float = 1.0
-    """Divides the logits of both; above 1, unlikely tokens count for more."""
+    """Divides the logits of both: the higher, the more unlikely tokens count; above 0."""
     top_k: int = 0
-    """Compare on the teacher's k likeliest tokens; 0 compares on all."""
+    """Compare on the teacher's k likeliest tokens; 0 compares on all; at least 0."""
     tail: bool = True
     """With top_k: count all other tokens as one outcome, else leave them out and renormalise."""
 

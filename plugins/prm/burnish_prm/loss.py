@@ -23,6 +23,7 @@ class PRM:
     learns from the last step alone.
     Shapes: p, y, L are [steps], ragged; L in nats. Reduction: token_mean, over steps.
     Degenerate: equal logits give log 2 for every step, whatever its label.
+        >>> L(uniform) == log(2)
     """
 
     def signals(self) -> frozenset[Signal]:

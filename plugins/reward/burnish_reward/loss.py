@@ -27,6 +27,8 @@ class BradleyTerry:
     Eisenstein et al. 2023, arXiv:2312.09244. Deviations: every pair counts alike, however many a prompt has.
     Shapes: R, m, L are [pairs]; R has no unit, a difference is log-odds in nats. Reduction: pair_mean.
     Degenerate: R_w == R_l and no margin gives log 2 + 4 center R_w^2.
+        >>> L(equal) == log(2)
+        >>> L(certain, center=0.1) == log(2)
     """
 
     center: float = 0.0
@@ -57,6 +59,7 @@ class Regression:
     Source: least squares; for reward models of ratings Wang et al. 2024, arXiv:2406.08673. Deviations: none.
     Shapes: R, y, L are [sequences]; R has the unit of y. Reduction: sequence_mean.
     Degenerate: R == y gives 0; a constant R is best at the mean rating, where L is the ratings' variance.
+        >>> L(certain) == y**2
     """
 
     def signals(self) -> frozenset[Signal]:
@@ -82,6 +85,7 @@ class Ordinal:
     a constant score where all levels are equally frequent; otherwise give logit(share of ratings at or below each level).
     Shapes: R, y, L are [sequences]; R and t are log-odds in nats. Reduction: sequence_mean.
     Degenerate: R == 0 and the default thresholds give log K for every rating.
+        >>> L(certain) == log(len(levels))
     """
 
     levels: tuple[float, ...] = (1.0, 2.0, 3.0, 4.0, 5.0)

@@ -31,7 +31,8 @@ from burnish.objective.terms import Terms
 
 Case = Literal["drawn", "far", "unmoved", "certain", "uniform"]
 """drawn: plausible numbers, of each role its own. far: log-probabilities down to -60 nats a token. unmoved: all roles agree.
-certain: every target has probability 1. uniform: every one of `NUM_OUTCOMES` tokens is as likely."""
+certain: every target has probability 1, other signals are 0. uniform: every one of `NUM_OUTCOMES` tokens is as likely, and so
+is either label of a step; other signals are 0."""
 
 NUM_OUTCOMES = 8
 ROLES: tuple[Role, ...] = ("policy", "reference", "teacher")
@@ -43,6 +44,7 @@ RANGES = {
     "sum_p2": (0.05, 0.95),
     "value": (-2.0, 2.0),
     "score": (-2.0, 2.0),
+    "label_logp": (-4.0, -0.05),
 }
 KNOWN: dict[Case, dict[str, float]] = {
     "certain": {"top1": 1.0, "sum_p2": 1.0},
@@ -51,6 +53,7 @@ KNOWN: dict[Case, dict[str, float]] = {
         "entropy": math.log(NUM_OUTCOMES),
         "top1": 1.0,
         "sum_p2": 1 / NUM_OUTCOMES,
+        "label_logp": -math.log(2),
     },
 }
 

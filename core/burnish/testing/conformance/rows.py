@@ -24,7 +24,17 @@ from burnish.testing.tiny import tiny_tokenizer
 ASKING, ANSWERING = "abcdefghijklm ", "nopqrstuvwxyz"
 NUM_ROWS, NUM_ITEMS, MOST_STARS = 5, 3, 5
 WHOLE = 2**20  # tokens: nothing is dropped for its length
+KNOWN_COLUMNS = {"advantages": 0.75, "returns": 1.5, "rating": 3.0}
+"""What every row of a named case has in these columns, where it has them."""
 Draw = random.Random
+TRAJECTORY = {
+    "advantages": (-2, 2),
+    "returns": (-2, 2),
+    "old_values": (-2, 2),
+    "old_logps": (-4, -0.05),
+    "behaviour_logps": (-4, -0.05),
+}
+"""What a rollout knows of each of its tokens: from, to."""
 
 
 def _said(draw: Draw, alphabet: str, most: int) -> str:
@@ -43,11 +53,8 @@ def _answers(draw: Draw, count: int) -> list[str]:
 
 def _trajectory(draw: Draw, asked: str) -> dict[str, Any]:
     prompt, answer = ids_of(asked), ids_of(_said(draw, ANSWERING, 6))
-    numbers = {
-        name: [round(draw.uniform(low, high), 3) for _ in answer]
-        for name, low, high in (("advantages", -2, 2), ("old_logps", -3, -0.1), ("behaviour_logps", -3, -0.1))
-    }
-    return {"prompt_ids": prompt, "completion_ids": answer, **numbers}
+    numbers = {name: [round(draw.uniform(*ends), 3) for _ in answer] for name, ends in TRAJECTORY.items()}
+    return {"prompt_ids": prompt, "completion_ids": answer, **numbers, "truncated": draw.random() < 0.3}
 
 
 def _stepwise(draw: Draw, asked: str) -> dict[str, Any]:
@@ -131,6 +138,12 @@ TURNED: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
 }
 """By kind of data, the row with what was better as what was worse."""
 TURNED["triple"] = TURNED["preference"]
+
+
+def plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row as the named cases have it: what the rollout knew of it is one number, and of models nothing is recorded."""
+    kept = {name: value for name, value in row.items() if name not in ("old_logps", "old_values", "behaviour_logps")}
+    return {name: KNOWN_COLUMNS.get(name, value) for name, value in kept.items()}
 
 
 def alike(row: Mapping[str, Any]) -> dict[str, Any]:

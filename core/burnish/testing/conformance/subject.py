@@ -93,11 +93,11 @@ def loss_subject(
 def weight_subject(
     given: Any, registry: Registry, data: Rows | None = None, options: Options = None, profile: Profile = "fast"
 ) -> Subject:
-    """A weight, beside a likelihood of single sequences."""
+    """A weight, beside a likelihood of single sequences, with all that a rollout knows of them."""
     made = _made(WeightRecord, given, registry, options)
     name = given.rpartition(":")[2].lower() if isinstance(given, str) else type(made).__name__.lower()
     entry = Entry("likelihood", Plain(signal=logp()), "sequence", Reduction("token_mean"), weights=((name, made),))
-    return Subject(f"weight {name}", entry, True, registry, _examples("sequence", data, profile), profile)
+    return Subject(f"weight {name}", entry, True, registry, _examples("trajectory", data, profile), profile)
 
 
 def installed() -> Registry:

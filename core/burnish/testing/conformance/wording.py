@@ -4,8 +4,8 @@ In: a subject. Out: nothing, or `Broken` with what was found.
 
 A degenerate case is a line `>>> L(unmoved) == log(2)` in the docstring, as many as there are. `L` gives the unreduced terms of
 a named case, with other fields where some are given (`L(equal, form="ipo")`); a weight is `w`. A line may name the fields of
-the instance, functions of `math`, and the cases. A field's range is what its docstring says after a semicolon: `; above 0.`,
-`; at least 0.`, `; in (0, 1].`, `; 0 <= e < .5.`, `; any number.`
+the instance, functions of `math`, the cases, and `A`, `R`, `y` for the rows' advantage, return and rating. A field's range is
+what its docstring says after a semicolon: `; above 0.`, `; at least 0.`, `; in (0, 1].`, `; 0 <= e < .5.`, `; any number.`
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from burnish.errors import BurnishError
 from burnish.objective.ragged import Ragged
 from burnish.testing.conformance.checking import Broken, Rows
 from burnish.testing.conformance.numbers import NUM_OUTCOMES, Case, Numbers
-from burnish.testing.conformance.rows import NUM_ITEMS, alike
+from burnish.testing.conformance.rows import KNOWN_COLUMNS, NUM_ITEMS, alike, plain
 from burnish.testing.conformance.subject import Subject
 
 CASES: dict[str, tuple[Case, bool]] = {  # numbers, and whether all answers of a row are the same
@@ -38,6 +38,7 @@ CASES: dict[str, tuple[Case, bool]] = {  # numbers, and whether all answers of a
     "certain": ("certain", False),
     "uniform": ("uniform", False),
 }
+COLUMNS = {"A": "advantages", "R": "returns", "y": "rating"}  # letters of columns, the same number in every row
 COMPARISONS: dict[type[ast.cmpop], Callable[[Tensor, Tensor], Tensor]] = {
     ast.Eq: lambda left, right: torch.isclose(left, right, rtol=1e-6, atol=1e-6),
     ast.Lt: operator.lt,
@@ -86,11 +87,10 @@ def fields(subject: Subject, _: Rows) -> None:
             continue
         if stated is not None and (found := RANGE.search(stated.get(field.name, ""))) is None:
             raise Broken(f"the docstring of `{field.name}` states no range: end it with `; above 0.` or `; any number.`")
-        outside = [*(_outside(found) if stated is not None and found else ()), math.nan]
-        for wrong in outside:
-            kept = type(value)(wrong) if isinstance(value, int) and math.isfinite(wrong) else wrong
-            if _accepts(subject, field.name, kept):
-                raise Broken(f"`{field.name}` accepts {kept}")
+        outside = list(_outside(found)) if stated is not None and found else []
+        for wrong in map(int, outside) if isinstance(value, int) else [*outside, math.nan]:
+            if _accepts(subject, field.name, wrong):
+                raise Broken(f"`{field.name}` accepts {wrong}")
 
 
 def copies(subject: Subject, _: Rows) -> None:
@@ -107,7 +107,7 @@ def _names(subject: Subject) -> dict[str, Any]:
 
     def terms(case: str, **options: Any) -> Tensor:
         numbers, are_alike = CASES[case]
-        rows = [alike(row) for row in subject.examples[0]] if are_alike else subject.examples[0]
+        rows = [alike(plain(row)) if are_alike else plain(row) for row in subject.examples[0]]
         other = subject.having(dataclasses.replace(subject.plugin, **options)) if options else subject  # type: ignore[type-var]
         scene = other.scene(rows, numbers=Numbers(numbers))
         values = scene.call().values
@@ -117,6 +117,7 @@ def _names(subject: Subject) -> dict[str, Any]:
     plugin: Any = subject.plugin
     own = {field.name: getattr(plugin, field.name) for field in dataclasses.fields(plugin)}
     given: dict[str, Any] = {name: name for name in CASES}
+    given |= {letter: KNOWN_COLUMNS[column] for letter, column in COLUMNS.items()}
     given |= {"num_outcomes": NUM_OUTCOMES, "num_items": NUM_ITEMS, "w" if subject.is_weight else "L": terms}
     return {**functions, **own, **given}
 
@@ -126,7 +127,8 @@ def _holds(line: str, known: dict[str, Any]) -> None:
     tree = ast.parse(line, mode="eval").body
     if not isinstance(tree, ast.Compare) or len(tree.ops) != 1 or type(tree.ops[0]) not in COMPARISONS:
         raise Broken(f"`{line}` is not one comparison")
-    sides = [eval(ast.unparse(side), {"__builtins__": {}}, known) for side in (tree.left, tree.comparators[0])]
+    plain = {"len": len, "min": min, "max": max, "abs": abs}
+    sides = [eval(ast.unparse(side), {"__builtins__": plain}, known) for side in (tree.left, tree.comparators[0])]
     left, right = (torch.as_tensor(side, dtype=torch.float64) for side in sides)
     if not left.numel():
         raise Broken(f"`{line}`: no term is left to compare")
