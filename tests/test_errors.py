@@ -27,6 +27,14 @@ def test_near_names() -> None:
     assert did_you_mean("xyz", []) == "Known: none."
 
 
+def test_one_slip_comes_before_what_shares_more_letters() -> None:
+    assert nearest("dpp", ["dppo", "dpo"]) == "dpo"  # one letter wrong; dppo shares three of its letters
+    assert nearest("dop", ["opo", "dpo"]) == "dpo"  # two letters swapped
+    assert nearest("dppo", ["dpo", "dppo_norm"]) == "dpo"  # one letter too many
+    assert nearest("template", ["temperature", "chat_template"]) == "chat_template"
+    assert nearest("nosuch", ["oasst_chat"]) is None
+
+
 def test_the_last_line_of_the_foreign_code_is_named_not_that_of_what_it_called(tmp_path: Path) -> None:
     file = tmp_path / "broken.py"
     file.write_text(BROKEN)

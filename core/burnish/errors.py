@@ -51,9 +51,20 @@ def raised(error: BaseException) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name closest to `name`, or None when nothing is close."""
-    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return matches[0] if matches else None
+    """The known name closest to `name`, or None when nothing is close. One slip of the finger comes before all else."""
+    matches = difflib.get_close_matches(name, list(known), n=8, cutoff=0.55)
+    slips = [match for match in matches if _is_slip(name, match)]
+    return next(iter([*sorted(slips, key=lambda match: abs(len(match) - len(name))), *matches]), None)
+
+
+def _is_slip(typed: str, meant: str) -> bool:
+    """Whether they differ by a letter that is wrong, missing or too many, or by two neighbours the wrong way round."""
+    if len(typed) == len(meant):
+        wrong = [place for place, (one, other) in enumerate(zip(typed, meant, strict=True)) if one != other]
+        swapped = len(wrong) == 2 and wrong[0] + 1 == wrong[1] and sorted(typed) == sorted(meant)
+        return len(wrong) == 1 or swapped
+    shorter, longer = sorted((typed, meant), key=len)
+    return any(longer[:place] + longer[place + 1 :] == shorter for place in range(len(longer)))
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

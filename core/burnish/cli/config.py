@@ -17,7 +17,7 @@ def show(
     config: Annotated[Path, typer.Argument(help="a run's config")],
     overrides: Annotated[list[str] | None, typer.Argument(help="key.path=value, such as train.batch_size=8")] = None,
 ) -> None:
-    """Check a config and print every value of it, each with where it came from."""
+    """Print every value of a config, and where it is from."""
     from burnish import registry as plugins
     from burnish.config import load_config, to_yaml, with_plugin_options
 
@@ -27,7 +27,10 @@ def show(
 
 @app.command()
 def schema() -> None:
-    """Print the JSON Schema of a config, with everything that the installed plugins add. Editors complete from it."""
+    """Print the JSON Schema of a config.
+
+    It holds everything that the installed plugins add; editors complete from it.
+    """
     from burnish import registry as plugins
     from burnish.config.schema import config_schema
 

@@ -30,7 +30,7 @@ def show(
     start: Annotated[int, typer.Option(min=0, help="first row")] = 0,
     mask: Annotated[str, typer.Option(help="mark: completion, all, assistant, last, end, steps, last_step")] = "completion",
 ) -> None:
-    """Print rows as token sequences, with the tokens that are trained on marked."""
+    """Print rows as tokens, those that are trained on marked."""
     from itertools import islice
 
     from rich.console import Console

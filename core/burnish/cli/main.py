@@ -73,7 +73,10 @@ def options(
     debug: Annotated[bool, Option("--debug", help="Show the traceback of an error.")] = False,
     version: Annotated[bool, Option("--version", callback=_print_version, is_eager=True, help="Show the version.")] = False,
 ) -> None:
-    """Post-train language models: fine-tuning, preferences, rewards."""
+    """Post-train language models: fine-tuning, preferences, rewards.
+
+    A config says what is done; `burnish train --help` shows the shortest one.
+    """
     if not debug:
         ctx.call_on_close(partial(setattr, warnings, "showwarning", warnings.showwarning))
         warnings.showwarning = _show_warning

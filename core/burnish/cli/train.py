@@ -15,7 +15,17 @@ def train(
     config: Annotated[Path, typer.Argument(help="the run's config (.yaml)")],
     overrides: Annotated[list[str] | None, typer.Argument(help="key.path=value, such as train.batch_size=8")] = None,
 ) -> None:
-    """Train a model, and write checkpoints, metrics and the model to the config's `output`."""
+    """Train a model, and write checkpoints, metrics and the model to the config's `output`.
+
+    \b
+    A config at its shortest:
+      model: {name: FOLDER_OR_HUB_ID}
+      data: {main: {source: pairs.jsonl}}
+      objective: [dpo]
+      output: runs/first
+
+    `burnish plan` says what it would do, `burnish config show` what else it may hold.
+    """
     from burnish.api import train as run_training
     from burnish.engine.interrupts import Interrupted
 
