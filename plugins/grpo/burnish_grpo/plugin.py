@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from burnish import LossRecord, hookimpl
+from burnish import LossRecord, RecipeRecord, hookimpl
 
 
 @hookimpl
@@ -18,4 +18,25 @@ def burnish_losses() -> list[LossRecord]:
             reduction="token_mean",
             api=1,
         )
+    ]
+
+
+@hookimpl
+def burnish_recipes() -> list[RecipeRecord]:
+    """Loss, reduction and advantage that belong together (need burnish-group; `grpo` with a beta needs burnish-kl)."""
+    return [
+        RecipeRecord(
+            name="grpo",
+            target="burnish_grpo.recipe:grpo",
+            summary="group relative policy optimisation",
+            paper="arXiv:2402.03300",
+            api=1,
+        ),
+        RecipeRecord(
+            name="dr_grpo",
+            target="burnish_grpo.recipe:dr_grpo",
+            summary="grpo without the division by lengths and by a group's spread",
+            paper="arXiv:2503.20783",
+            api=1,
+        ),
     ]
