@@ -1,0 +1,3 @@
+"""Generalised advantage estimation."""
+
+__version__ = "0.1.0"

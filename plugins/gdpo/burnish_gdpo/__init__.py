@@ -1,0 +1,3 @@
+"""Advantages normalised reward by reward."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,3 @@
+"""Advantages relative to the group."""
+
+__version__ = "0.1.0"

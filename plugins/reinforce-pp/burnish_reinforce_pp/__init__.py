@@ -1,0 +1,3 @@
+"""Advantages whitened over the rollout batch."""
+
+__version__ = "0.1.0"
