@@ -23,6 +23,7 @@ COMMANDS = {
     "data": "Look at training rows and find what is wrong with them.",
     "generate": "Let a model or a run answer.",
     "score": "Let a reward model judge answers or steps.",
+    "rollouts": "Look at what a run wrote itself, and make data of it.",
     "export": "Write a run's model for use elsewhere.",
     "config": "Show and check a config, or describe all keys.",
     "plugins": "Show and check the installed plugins.",

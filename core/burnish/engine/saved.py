@@ -50,12 +50,12 @@ def open_saved(where: str, registry: Registry, step: int | None = None, override
     changes = overrides or {}
     if (path / WEIGHTS).is_file():
         verify_folder(path)
-        saved = _checkpoint(path, _section(path.parent.parent), registry, changes)
+        saved = _checkpoint(path, model_section(path.parent.parent), registry, changes)
     elif (run := RunDirectory(path)).config.is_file():
         if step is None and run.model.is_dir():
-            saved = _folder(run.model, _section(path), registry, changes)
+            saved = _folder(run.model, model_section(path), registry, changes)
         else:
-            saved = _checkpoint(Checkpoints(run.checkpoints, keep=1).choose(step), _section(path), registry, changes)
+            saved = _checkpoint(Checkpoints(run.checkpoints, keep=1).choose(step), model_section(path), registry, changes)
     elif step is not None:
         raise RunError(f"only a run has steps to choose from, and {where} is not one: there is no {run.config}")
     elif path.is_dir() and (path / ADAPTER).is_file():
@@ -71,8 +71,8 @@ def open_saved(where: str, registry: Registry, step: int | None = None, override
     return saved
 
 
-def _section(run: Path) -> ModelSection:
-    """The model of a run. The rest of its config is left alone: its plugins and code need not be here."""
+def model_section(run: Path) -> ModelSection:
+    """The section `model` of a run. The rest of its config is left alone: its plugins and code need not be here."""
     directory = RunDirectory(run)
     directory.require()
     return ModelSection.model_validate(yaml.safe_load(directory.config.read_text(encoding="utf-8"))["model"])

@@ -1,0 +1,82 @@
+"""Choosing among journaled trajectories, and rows of data made of them. In: a journal, a tokenizer. Out: trajectories, rows.
+
+Knows no model. Texts are for people and for data sets; what a run trains on are the ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from burnish.rollout.journal import Journal
+from burnish.rollout.trajectory import Trajectory, by_group
+
+Form = Literal["completions", "preferences", "trajectories"]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is wanted of a journal; None is no limit. number: one rollout batch. Rewards and lengths (tokens) are inclusive."""
+
+    number: int | None = None
+    outcome: str | None = None
+    min_reward: float | None = None
+    max_reward: float | None = None
+    max_length: int | None = None
+
+    def accepts(self, one: Trajectory) -> bool:
+        """Whether a trajectory is wanted."""
+        return (
+            (self.outcome is None or one.outcome == self.outcome)
+            and (self.min_reward is None or one.reward >= self.min_reward)
+            and (self.max_reward is None or one.reward <= self.max_reward)
+            and (self.max_length is None or one.length <= self.max_length)
+        )
+
+    def of(self, journal: Journal) -> Iterator[tuple[int, list[Trajectory]]]:
+        """The trajectories wanted, by the number of their rollout batch; batches without one are left out."""
+        for number in journal.numbers() if self.number is None else [self.number]:
+            chosen = [one for one in journal.read(number) or () if self.accepts(one)]
+            if chosen:
+                yield number, chosen
+
+
+def texts(one: Trajectory, tokenizer: Any) -> tuple[str, str]:
+    """The prompt with its special tokens, and all that came after it, without those that end it."""
+    start = int(one.own.argmax()) if one.own.any() else len(one.ids)
+    prompt: str = tokenizer.decode(one.ids[:start], skip_special_tokens=False)
+    answer: str = tokenizer.decode(one.ids[start:], skip_special_tokens=bool(one.own[start:].all()))
+    return prompt, answer
+
+
+def rows(trajectories: Iterable[Trajectory], form: Form, tokenizer: Any) -> Iterator[dict[str, Any]]:
+    """Data rows: one for each trajectory (`completions` as text, `trajectories` as ids with their numbers), or one for each
+    group whose best and worst rewards differ (`preferences`)."""
+    chosen = list(trajectories)
+    if form == "preferences":
+        for group in by_group(one for one in chosen if one.is_trainable):
+            best, worst = max(group, key=lambda one: one.reward), min(group, key=lambda one: one.reward)
+            if best.reward > worst.reward:
+                (prompt, good), (_, bad) = texts(best, tokenizer), texts(worst, tokenizer)
+                yield {"prompt": prompt, "chosen": good, "rejected": bad, "margin": best.reward - worst.reward}
+        return
+    for one in chosen:
+        if form == "completions":
+            prompt, answer = texts(one, tokenizer)
+            yield {"prompt": prompt, "completion": answer, "reward": one.reward, **one.rewards}
+        else:
+            yield _ids(one)
+
+
+def _ids(one: Trajectory) -> dict[str, Any]:
+    start = int(one.own.argmax()) if one.own.any() else len(one.ids)
+    numbers = {"behaviour": "behaviour_logps", "old": "old_logps", "reference": "ref_logps", "advantages": "advantages"}
+    return {
+        "prompt_ids": one.ids[:start].tolist(),
+        "completion_ids": one.ids[start:].tolist(),
+        "completion_mask": one.own[start:].astype(int).tolist(),
+        **{column: one.tokens[name][start:].tolist() for name, column in numbers.items() if name in one.tokens},
+        "reward": one.reward,
+        "outcome": one.outcome,
+    }

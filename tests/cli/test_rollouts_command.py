@@ -1,0 +1,104 @@
+"""`burnish rollouts`: what was written and what it was worth, and rows made of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from burnish.cli.main import app
+from burnish.data.detect import detect_format
+from burnish.registry import load
+from burnish.rollout.contract import Episode, Span
+from burnish.rollout.journal import Journal
+from burnish.rollout.sampler import Completion
+from burnish.rollout.trajectory import Origin, Trajectory
+from burnish.testing import tiny_tokenizer
+
+TOKENIZER = tiny_tokenizer(chat=False)
+
+
+def answer(group: int, member: int, text: str, reward: float) -> Trajectory:
+    prompt, ids = TOKENIZER("2 + 2 = ")["input_ids"], [*TOKENIZER(text)["input_ids"], TOKENIZER.eos_token_id]
+    sampled = Completion(ids, [-0.5] * len(ids), finished=True)
+    episode = Episode(spans=(Span(ids=tuple(prompt)), Span(ids=tuple(ids), sampled=sampled)))
+    made = Trajectory.of(Origin("main", group, 0, group, member), episode, version=3)
+    return replace(made.with_tokens(advantages=np.zeros(len(made.ids), np.float32)), rewards={"right": reward}, reward=reward)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run of two rollout batches: one group with a right and a wrong answer, one with two wrong ones, one cut short."""
+    TOKENIZER.save_pretrained(tmp_path / "tokenizer")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/run.yaml").write_text(f"model: {{name: {tmp_path / 'tokenizer'}}}\n")
+    journal = Journal(tmp_path / "run/rollouts")
+    journal.append(0, [answer(0, 0, "4", 1.0), answer(0, 1, "five", 0.0), answer(1, 0, "six", 0.0), answer(1, 1, "7", 0.0)])
+    journal.append(1, [replace(answer(0, 0, "four, I", 0.25), outcome="truncated")])
+    return tmp_path / "run"
+
+
+def burnish(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["rollouts", *map(str, arguments)])
+
+
+def read(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_show(run: Path) -> None:
+    result = burnish("show", run)
+    assert result.exit_code == 0
+    assert "rollout 1, row 0 of main, member 0: reward 0.25 (right 0.25), truncated, 8 tokens" in result.stdout
+    assert "four, I" in result.stdout
+    assert "5 trajectories in 2 of 2 rollout batches" in result.stdout
+    assert "1 trajectories in 1 of 2" in burnish("show", run, "--min-reward", "0.5").stdout
+    assert "1 trajectories in 1 of 2" in burnish("show", run, "--outcome", "truncated").stdout
+    assert "4 trajectories in 1 of 2" in burnish("show", run, "--number", "0").stdout
+    assert "2 trajectories in 1 of 2" in burnish("show", run, "--max-length", "2").stdout
+    assert "3 trajectories in 1 of 2" in burnish("show", run, "--max-reward", "0").stdout
+
+
+def test_good_answers_as_rows_for_sft(run: Path, tmp_path: Path) -> None:
+    output = tmp_path / "good.jsonl"
+    assert burnish("export", run, output, "--min-reward", "1").exit_code == 0
+    assert read(output) == [{"prompt": "2 + 2 = ", "completion": "4", "reward": 1.0, "right": 1.0}]
+
+
+def test_pairs_of_groups_that_differ(run: Path, tmp_path: Path) -> None:
+    output = tmp_path / "pairs.jsonl"
+    assert burnish("export", run, output, "--as", "preferences").exit_code == 0
+    assert read(output) == [{"prompt": "2 + 2 = ", "chosen": "4", "rejected": "five", "margin": 1.0}]
+
+
+def test_trajectories_are_read_back_as_data(run: Path, tmp_path: Path) -> None:
+    output = tmp_path / "all.jsonl"
+    assert burnish("export", run, output, "--as", "trajectories").exit_code == 0
+    rows = read(output)
+    assert len(rows) == 5
+    assert rows[0]["completion_ids"] == [*TOKENIZER("4")["input_ids"], TOKENIZER.eos_token_id]
+    assert rows[0]["behaviour_logps"] == [-0.5, -0.5]
+    assert detect_format(rows, load()).kind == "trajectory"
+
+
+def test_what_cannot_be_done_is_said(run: Path, tmp_path: Path) -> None:
+    taken = tmp_path / "taken.jsonl"
+    taken.write_text("mine")
+    for arguments, said in (
+        (("export", run, taken), "exists; choose another file"),
+        (("export", run, tmp_path / "x", "--as", "preference"), "Did you mean 'preferences'"),
+        (("export", run, tmp_path / "x", "--min-reward", "9"), "2 rollout batches, none of which gives such a row"),
+        (("show", tmp_path), "is not a run"),
+    ):
+        result = burnish(*arguments)
+        assert result.exit_code == 2
+        assert said in result.stderr
+    assert taken.read_text() == "mine"
+    assert not (tmp_path / "x").exists()
+    for file in (run / "rollouts").iterdir():
+        file.unlink()
+    assert "has no rollouts" in burnish("show", run).stderr
