@@ -6,9 +6,10 @@ any token whether it belongs to a prompt: what a loss derives from a batch is ju
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable, Iterable, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from burnish.config.sections import RenderSection
@@ -99,17 +100,26 @@ def rows_of(data: str, seed: int, count: int = NUM_ROWS) -> Rows:
 
 
 def units_of(rows: Rows, registry: Registry) -> list[Unit]:
-    """The units of raw rows of any known format, in their order, each with the end of its sequence as a target."""
+    """The units of raw rows of any known format, in their order."""
+    return list(_units_of(json.dumps(list(rows)), registry))
+
+
+@lru_cache(maxsize=1024)
+def _units_of(text: str, registry: Registry) -> tuple[Unit, ...]:
+    """Of rows as JSON; kept, since many checks look at the same ones."""
+    rows = json.loads(text)
     known = detect_format(rows, registry)
-    return units_from(example for at, row in enumerate(rows) for example in convert(known, row, row_number(at)))
+    return tuple(units_from(one for at, row in enumerate(rows) for one in convert(known, row, row_number(at))))
 
 
 def units_from(examples: Iterable[Example], chat: bool = False) -> list[Unit]:
     """The units of examples, in their order; DataError when one has no target. chat: with a template for conversations."""
-    units = [_renderer(chat).render(example, "main", at) for at, example in enumerate(examples)]
-    if dropped := [unit.detail for unit in units if isinstance(unit, Dropped)]:
-        raise DataError(dropped[0])
-    return [unit for unit in units if isinstance(unit, Unit)]
+    examples = list(examples)
+    rendered = [one.result for one in _renderer(chat).render_many(examples, "main", range(len(examples)))]
+    for result in rendered:
+        if not isinstance(result, Unit):
+            raise DataError(result.detail) if isinstance(result, Dropped) else result
+    return [result for result in rendered if isinstance(result, Unit)]
 
 
 def ids_of(text: str) -> list[int]:
