@@ -133,7 +133,7 @@ def test_a_data_set_of_the_hub_without_a_network(desk: Desk) -> None:
     desk.config(data={"main": {"source": "someone/something"}})
     message = desk.refused()
     assert message.startswith("there is no data at 'someone/something'. Tried: files of that name under ")
-    assert "a plugin's source (Known: reasoning-gym)" in message
+    assert "a plugin's source (Known: " in message
     assert "split 'train' of the data set 'someone/something' on the Hugging Face hub or in its cache" in message
 
 
