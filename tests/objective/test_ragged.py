@@ -70,6 +70,8 @@ def test_spreads_ranks_and_sums_to_the_end_are_those_of_the_lists(lists: list[li
     assert values.next().values.tolist() == [value for one in lists if one for value in [*one[1:], 0.0]]
     sums = [sum(0.5**n * value for n, value in enumerate(one[place:])) for one in lists for place in range(len(one))]
     assert values.discounted_sum(0.5).values.tolist() == pytest.approx(sums)
+    scaled = [value / (spread**0.5 + 0.1) for value, spread in zip(centred, values.per_token(values.var()).values, strict=True)]
+    assert values.standardised(0.1).values.tolist() == pytest.approx([float(value) for value in scaled], abs=1e-9)
     positive = values.select(values.values > 0)
     assert positive.values.tolist() == [value for one in lists for value in one if value > 0]
     assert positive.lengths.tolist() == [sum(value > 0 for value in one) for one in lists]
@@ -80,6 +82,10 @@ def test_equal_numbers_have_no_spread_whatever_their_mean_rounds_to() -> None:
     values = Ragged(torch.full((10,), 0.1), torch.tensor([7, 3]))  # float32: seven tenths, summed, are not 7 * .1
     assert values.centred().values.tolist() == [0.0] * 10
     assert values.std().tolist() == [0.0, 0.0]
+
+
+def test_a_number_at_the_end_of_its_sequence() -> None:
+    assert ragged([[1.0, 2.0], [], [3.0]]).at_last(torch.tensor([7.0, 8.0, 9.0])).values.tolist() == [0.0, 7.0, 9.0]
 
 
 def test_sums_to_the_end_without_discount_and_with_nothing_but_themselves() -> None:

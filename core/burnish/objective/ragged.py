@@ -108,6 +108,10 @@ class Ragged:
         moved = self - self.per_token(self.first())
         return moved - moved.per_token(moved.mean())
 
+    def standardised(self, epsilon: float) -> Ragged:
+        """(x - mean) / (std + epsilon), mean and std those of the sequence. Exactly 0 where all its numbers are equal."""
+        return self.centred() / (self.per_token(self.std()) + epsilon)
+
     def rank(self) -> Ragged:
         """How many numbers of the sequence are greater than this one: int64, 0 for the greatest; equal ones share a rank."""
         down = torch.argsort(self.values, descending=True, stable=True)
@@ -150,6 +154,10 @@ class Ragged:
         if values.shape != self.lengths.shape:
             raise ValueError(f"per_token takes one number per sequence, [{len(self)}], got {list(values.shape)}")
         return self._with(gather(values, self.index))
+
+    def at_last(self, values: Tensor) -> Ragged:
+        """One number per sequence [S] at its last place, 0 at the others."""
+        return self.per_token(values) * self._with(self.offset.values + 1 == self.lengths[self.index])
 
     def map(self, function: Callable[..., Tensor], *others: Ragged) -> Ragged:
         """`function` of the flat values of this and of `others`; it must work token by token."""
