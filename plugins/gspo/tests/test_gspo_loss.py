@@ -47,7 +47,7 @@ def test_the_token_form_has_the_same_value_and_gradient_for_one_advantage() -> N
 def test_the_token_form_gives_each_token_its_own_advantage() -> None:
     # rho = e^.02 for both tokens, inside the bounds: -rho A_t, with the gradient -rho A_t on its own token alone
     given = sequences([[0.06, -0.02]], signals={logp("old"): [[0.0, 0.0]]}, fields={"advantages": [[2.0, -3.0]]})
-    terms = GSPOToken(epsilon=0.1)(given).token
+    terms = GSPOToken(epsilon=0.1, epsilon_high=0.1)(given).token
     assert terms is not None
     assert terms.values.tolist() == pytest.approx([-2 * math.exp(0.02), 3 * math.exp(0.02)])
     [found] = torch.autograd.grad(terms.values.sum(), [given.logp.values])

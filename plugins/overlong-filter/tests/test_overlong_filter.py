@@ -29,7 +29,7 @@ def test_who_stays() -> None:
 def test_the_batch_is_what_is_left(micro_batches: int) -> None:
     model, tokenizer = tiny_model("gpt2"), tiny_tokenizer(chat=False)
     filtered = evaluate(FILTERED, ROWS, model, tokenizer, micro_batches=micro_batches)
-    left = evaluate(["reinforce"], [ROWS[0], ROWS[2]], model, tokenizer)
+    left = evaluate(["reinforce"], [ROWS[0], ROWS[2]], model, tokenizer, micro_batches=micro_batches)
     assert filtered.loss == pytest.approx(left.loss, rel=1e-5)
     assert filtered.forwarded_tokens == left.forwarded_tokens
 

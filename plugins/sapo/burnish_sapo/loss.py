@@ -46,5 +46,5 @@ class SAPO:
         return Terms(token=loss, metrics={"entropy": Metric(batch.signal(entropy()))})
 
     def _gated(self, rho: Tensor, advantage: Tensor) -> Tensor:
-        t = torch.where(advantage > 0, self.temperature_pos, self.temperature_neg).to(rho)
+        t = torch.full_like(rho, self.temperature_neg).masked_fill(advantage > 0, self.temperature_pos)
         return -advantage * 4 * (t * (rho - 1)).sigmoid() / t

@@ -75,6 +75,6 @@ class VESPO:
         return mismatch.clamp(LOWEST, min(most, HIGHEST))
 
     def _phi(self, log_w: Tensor, advantage: Tensor) -> Tensor:
-        k = torch.where(advantage >= 0, self.k_pos, self.k_neg).to(log_w)
-        rate = torch.where(advantage >= 0, self.lambda_pos, self.lambda_neg).to(log_w)
+        k = torch.full_like(log_w, self.k_neg).masked_fill(advantage >= 0, self.k_pos)
+        rate = torch.full_like(log_w, self.lambda_neg).masked_fill(advantage >= 0, self.lambda_pos)
         return (rate + k * log_w - rate * log_w.exp()).exp()
