@@ -12,6 +12,8 @@ from collections.abc import Sequence as List
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+import torch
+
 from burnish.errors import raised
 from burnish.testing.conformance.report import Result
 
@@ -38,7 +40,12 @@ class Check(Generic[S]):
 
 def run_checks(subject: S, checks: Iterable[Check[S]], examples: List[Rows]) -> tuple[Result, ...]:
     """A result for each check. examples: batches of rows, every one of which it must hold on."""
-    return tuple(_run(subject, check, examples) for check in checks)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # the tensors are tiny: threads would wait for each other, by a factor of fifty on a busy machine
+    try:
+        return tuple(_run(subject, check, examples) for check in checks)
+    finally:
+        torch.set_num_threads(before)
 
 
 def _run(subject: S, check: Check[S], examples: List[Rows]) -> Result:
