@@ -107,6 +107,13 @@ def test_an_environment_that_raises_or_hangs_ends_its_own_episode() -> None:
     assert "longer than 0.2 s" in told[1]
 
 
+def test_it_plays_where_an_event_loop_is_running_too() -> None:
+    async def notebook() -> list[str]:
+        return [one.outcome for one in player().play([prompt(0)], [0, 1], number=0, version=0)]
+
+    assert asyncio.run(notebook()) == ["ok", "ok"]
+
+
 def test_a_backend_that_fails_ends_the_run() -> None:
     def dead(ids: Sequence[int], seed: int) -> list[int]:
         raise ConnectionError("refused")

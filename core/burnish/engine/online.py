@@ -45,6 +45,7 @@ from burnish.rollout.play import GREEDY, Player, Prompt
 from burnish.rollout.rewards import Reward
 from burnish.rollout.single_turn import SingleTurn
 from burnish.rollout.trajectory import Trajectory
+from burnish.rollout.waiting import finish
 
 
 @dataclass(frozen=True)
@@ -192,9 +193,7 @@ class Rollouts:
         weights = whole(distinct(self.model), self.accelerator.is_main_process)
 
         def send() -> None:
-            import asyncio
-
-            receipt = asyncio.run(self.online.backend.update(version, weights))
+            receipt = finish(self.online.backend.update(version, weights))
             sent = {name: Held.of(tensor) for name, tensor in weights.items()}
             if receipt.version != version or dict(receipt.tensors) != sent:
                 wrong = sorted(name for name in {*sent, *receipt.tensors} if sent.get(name) != receipt.tensors.get(name))

@@ -18,6 +18,7 @@ from burnish.rollout.contract import Backend, Environment, Episode, Outcome, Spa
 from burnish.rollout.prompts import columns_of
 from burnish.rollout.sampler import Completion
 from burnish.rollout.trajectory import Origin, Trajectory
+from burnish.rollout.waiting import finish
 
 if TYPE_CHECKING:
     from burnish.config.sections import SamplingSection
@@ -52,7 +53,7 @@ class Player:
 
     def play(self, prompts: Sequence[Prompt], members: Sequence[int], number: int, version: int) -> list[Trajectory]:
         """Rollout batch `number`: these members of each prompt's group, drawn from the weights `version`."""
-        return asyncio.run(self._play(prompts, members, number, version))
+        return finish(self._play(prompts, members, number, version))
 
     async def _play(
         self, prompts: Sequence[Prompt], members: Sequence[int], number: int, version: int

@@ -11,13 +11,13 @@ import asyncio
 import inspect
 import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from burnish.errors import RewardError, did_you_mean, raised
 from burnish.registry.records import RewardRecord
+from burnish.rollout.waiting import finish
 
 if TYPE_CHECKING:
     from burnish.registry import Registry
@@ -61,9 +61,7 @@ def run_rewards(
     answers = {reward.name: _call(reward, arguments) for reward in rewards}
     waiting = {name: answer for name, answer in answers.items() if inspect.isawaitable(answer)}
     if waiting:
-        # In a thread of its own, so that this works where an event loop is running already, as in a notebook.
-        with ThreadPoolExecutor(1) as pool:
-            answers |= pool.submit(asyncio.run, _gather(waiting)).result()
+        answers |= finish(_gather(waiting))
     return {name: _checked(name, answer, len(completions)) for name, answer in answers.items()}
 
 
