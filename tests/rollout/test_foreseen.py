@@ -29,7 +29,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TrainData:
 def test_kinds() -> None:
     assert seen_kinds(SECTION, {"main": "prompt", "more": "chat"}) == {"main": "trajectory", "more": "chat"}
     assert seen_kinds(None, {"main": "prompt"}) == {"main": "prompt"}
-    with pytest.raises(ConfigError, match="no data source 'main'. Did you mean 'mian'"):
+    with pytest.raises(ConfigError, match=r"no data source 'main'\. Did you mean 'mian'"):
         seen_kinds(SECTION, {"mian": "prompt"})
     with pytest.raises(ConfigError, match="text rows, which have no prompt"):
         seen_kinds(SECTION, {"main": "text"})
