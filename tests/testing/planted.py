@@ -366,3 +366,27 @@ class WrongConstant:
 
     def __call__(self, batch: Pairs) -> Terms:
         return Terms(pair=-logsigmoid(gap(batch)) / (2 * math.log(2)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeanOfNothing:
+    """Divides by the number of targets, which one side may not have."""
+
+    def signals(self) -> frozenset[Signal]:
+        return BOTH
+
+    def __call__(self, batch: Pairs) -> Terms:
+        chosen, rejected = (side.log_ratio.sum() / side.lengths for side in (batch.chosen, batch.rejected))
+        return Terms(pair=-logsigmoid(chosen - rejected))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SidesInMetrics:
+    """Calls the rejected answers' rewards those of the chosen ones."""
+
+    def signals(self) -> frozenset[Signal]:
+        return BOTH
+
+    def __call__(self, batch: Pairs) -> Terms:
+        metrics = {"rewards/chosen": Metric(batch.rejected.log_ratio.sum())}
+        return Terms(pair=-logsigmoid(gap(batch)), metrics=metrics)

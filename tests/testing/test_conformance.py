@@ -35,6 +35,8 @@ PLANTED = {
     "Overflow": "far",
     "WrongBackward": "gradient",
     "Detached": "learns",
+    "MeanOfNothing": "empty",
+    "SidesInMetrics": "dashboard",
     "Rolled": "repeats",
     "TensorState": "state",
     "OpenEnded": "fields",

@@ -18,9 +18,9 @@ from torch import Tensor
 from burnish.data.units import Sequence, Unit
 from burnish.model.signals import Signal
 from burnish.objective.contract import derived_signals
-from burnish.objective.ragged import Ragged
 from burnish.objective.readings import describe
 from burnish.objective.reduce import Tally
+from burnish.objective.terms import flat
 from burnish.testing.conformance.checking import Broken, Rows
 from burnish.testing.conformance.numbers import Numbers, Scene, values_of
 from burnish.testing.conformance.rows import ANSWERING, ASKING, TURNED, end_id, ids_of, units_of
@@ -28,6 +28,7 @@ from burnish.testing.conformance.stopped import StoppedGradients
 from burnish.testing.conformance.subject import Subject
 
 BOUND = 1e-10  # float64, relative
+NUDGE = 0.25  # of log-probabilities, nats
 STEP = 1e-6  # of finite differences, nats
 SLOPE = 1e-6  # relative error of finite differences
 DIRECTIONS = 3
@@ -50,6 +51,13 @@ def alone(subject: Subject, rows: Rows) -> None:
     """So they are for a batch of one."""
     for place in range(len(rows)):
         _finite(subject, subject.scene(rows[place : place + 1]), f"of row {place} alone ")
+
+
+def empty(subject: Subject, rows: Rows) -> None:
+    """So they are where one answer of several has no target: a mean over nothing is 0."""
+    for which in (0, -1):
+        units = [_without_targets(unit, which) for unit in units_of(rows, subject.registry)]
+        _finite(subject, Scene(subject.entry, subject.owner, units))
 
 
 def learns(subject: Subject, _: Rows) -> None:
@@ -113,6 +121,28 @@ def metrics(subject: Subject, rows: Rows) -> None:
                 merged is not None and value is not None and abs(merged - value) > 1e-9 * max(1, abs(value))
             ):
                 raise Broken(f"the metric '{name}' ({tally.how}) is {value} for the batch, {merged} put together of {len(cut)}")
+
+
+def dashboard(subject: Subject, rows: Rows) -> None:
+    """Metrics that dashboards know by name mean what they say: of either side, they rise with its likelihood alone."""
+    scene = subject.scene(rows)
+    logps = [signal for signal in scene.leaves if signal.name == "logp"]
+    if not scene.places or not logps:
+        return
+    before = scene.call().metrics
+    sides = {name: name.rpartition("/")[2] for name in before if name.startswith(("rewards/", "logps/"))}
+    for moved in ("chosen", "rejected"):
+        leaves = {signal: leaf.detach().clone() for signal, leaf in scene.leaves.items()}
+        for unit in scene.units:
+            span = scene.spans.get(id(unit.sequence(moved)), slice(0, 0))
+            for signal in logps:
+                leaves[signal][span] += NUDGE
+        after = scene.call(leaves=leaves).metrics
+        for name, side in sides.items():
+            if side in ("chosen", "rejected"):
+                change = float((flat(after[name].values) - flat(before[name].values)).detach().sum())
+                if (side == moved) != (change > 0) or (side != moved and change):
+                    raise Broken(f"'{name}' changes by {change:.3g} when all {moved} answers become likelier")
 
 
 def untargeted(subject: Subject, rows: Rows) -> None:
@@ -213,9 +243,8 @@ def not_negative(subject: Subject, rows: Rows) -> None:
     """A weight turns no loss into a gain."""
     scene = subject.scene(rows)
     values = scene.call().values if scene.places else torch.zeros(0)
-    flat = values.values if isinstance(values, Ragged) else values
-    if (flat < 0).any():
-        raise Broken(f"a weight is {float(flat.min()):.6g}")
+    if (flat(values) < 0).any():
+        raise Broken(f"a weight is {float(flat(values).min()):.6g}")
 
 
 def repeats(subject: Subject, rows: Rows) -> None:
@@ -286,6 +315,13 @@ def _roles_that_matter(subject: Subject, only: int | None) -> set[str]:
                 if any(one is not None and one[span].any() for one in gradients):
                     found.add(sequence.role)
     return found
+
+
+def _without_targets(unit: Unit, which: int) -> Unit:
+    sequences = list(unit.sequences)
+    masks = {name: np.zeros_like(mask) for name, mask in sequences[which].masks.items()}
+    sequences[which] = replace(sequences[which], masks=masks)
+    return replace(unit, sequences=tuple(sequences))
 
 
 def _with_one_target(unit: Unit, name: str, which: int) -> Unit:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from burnish.errors import BurnishError
+from burnish.objective.entries import FITTING, ROLES
 from burnish.registry import LossRecord
 from burnish.testing.conformance import formula, running, wording
 from burnish.testing.conformance.checking import Check, Rows, run_checks
@@ -22,11 +23,13 @@ FORMULA: tuple[Check[Subject], ...] = (
     Check("finite", "a logarithm or an exponential of something unbounded; a signal that was not declared", formula.finite),
     Check("far", "log(sigmoid(x)) instead of logsigmoid(x), exp without a clamp, a tensor of its own precision", formula.far),
     Check("alone", "a standard deviation with n - 1 below it, a quantile of nothing", formula.alone),
+    Check("empty", "a division by a length that may be 0: use .mean(), or lengths.clamp(min=1)", formula.empty),
     Check("learns", "terms that are detached, or a policy compared with itself", formula.learns, on_rows=False),
     Check("every target", "a mask off by one: a first or last target left out", formula.every_target, on_rows=False),
     Check("micro-batches", REGULAR, formula.micro_batches),
     Check("order", "a term that looks at its neighbour or its place", formula.order),
     Check("metrics", "a metric that is reduced already, or is given only where something occurs", formula.metrics),
+    Check("dashboard", "sides that changed places in a metric", formula.dashboard),
     Check("untargeted", "a derived sequence with the wrong mask, or numbers read past the mask", formula.untargeted),
     Check("names", "a mask made by looking for an id, such as that of padding, which ends sequences too", formula.names),
     Check("frozen", "requires_grad_ on numbers of a frozen model", formula.frozen),
@@ -74,7 +77,7 @@ def check_loss(
         subject = loss_subject(loss, registry, data, options, profile)
     except BurnishError as error:
         return Report(title, (broken(error),))
-    results = (kept, *run_checks(subject, [*WORDING, *_fitting(subject)], subject.examples))
+    results = (kept, *run_checks(subject, [*WORDING, *fitting(subject)], subject.examples))
     first = subject.examples[:1]
     if profile == "fast":
         results += run_checks(subject, RUNNING, first)
@@ -83,6 +86,7 @@ def check_loss(
     return Report(title, results)
 
 
-def _fitting(subject: Subject) -> list[Check[Subject]]:
+def fitting(subject: Subject) -> list[Check[Subject]]:
     """The checks of the formula that its kind of data has a meaning for."""
-    return [check for check in FORMULA if check.name != "preference" or subject.entry.data in TURNED]
+    of_kinds = {"preference": frozenset(TURNED), "dashboard": frozenset(ROLES), "empty": frozenset(FITTING)}
+    return [check for check in FORMULA if subject.entry.data in of_kinds.get(check.name, {subject.entry.data})]

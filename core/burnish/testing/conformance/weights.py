@@ -10,12 +10,17 @@ from burnish.registry import WeightRecord
 from burnish.testing.conformance.checking import Check, Rows, run_checks
 from burnish.testing.conformance.contract import broken, contract
 from burnish.testing.conformance.formula import not_negative
-from burnish.testing.conformance.losses import FORMULA, LONG, NUM_RUNS, PROCESSES, RUNNING, WORDING
+from burnish.testing.conformance.losses import LONG, NUM_RUNS, PROCESSES, RUNNING, WORDING, fitting
 from burnish.testing.conformance.report import Profile, Report
 from burnish.testing.conformance.subject import Subject, installed, title_of, weight_subject
 
 OF_LOSSES = frozenset({"learns", "gradient", "preference"})  # what only a loss must do
 NOT_NEGATIVE = Check("not negative", "a difference, or a logarithm, where a ratio was meant", not_negative)
+
+
+def weight_checks(subject: Subject) -> list[Check[Subject]]:
+    """The checks of a weight's formula."""
+    return [*(check for check in fitting(subject) if check.name not in OF_LOSSES), NOT_NEGATIVE]
 
 
 def check_weight(
@@ -30,7 +35,7 @@ def check_weight(
         subject = weight_subject(weight, registry, data, options, profile)
     except BurnishError as error:
         return Report(title, (broken(error),))
-    formula: list[Check[Subject]] = [*WORDING, *(check for check in FORMULA if check.name not in OF_LOSSES), NOT_NEGATIVE]
+    formula: list[Check[Subject]] = [*WORDING, *weight_checks(subject)]
     first, runs = subject.examples[:1], RUNNING if profile == "fast" else (*RUNNING, *LONG)
     results = (kept, *run_checks(subject, formula, subject.examples))
     results += run_checks(subject, runs, first if profile == "fast" else subject.examples[:NUM_RUNS])

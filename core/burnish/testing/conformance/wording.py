@@ -91,6 +91,9 @@ def fields(subject: Subject, _: Rows) -> None:
         for wrong in map(int, outside) if isinstance(value, int) else [*outside, math.nan]:
             if _accepts(subject, field.name, wrong):
                 raise Broken(f"`{field.name}` accepts {wrong}")
+        for end in _inside(found) if stated is not None and found else ():
+            if not _accepts(subject, field.name, type(value)(end)):
+                raise Broken(f"`{field.name}` refuses {end:g}, which its docstring allows")
 
 
 def copies(subject: Subject, _: Rows) -> None:
@@ -154,22 +157,30 @@ def _field_docstrings(target: type) -> dict[str, str] | None:
     return found
 
 
+def _ends(found: re.Match[str]) -> Iterator[tuple[float, bool, int]]:
+    """The ends of a stated range: the number, whether it belongs to the range, the direction out of it."""
+    part = found.groupdict()
+    if part["above"]:
+        yield float(part["above"]), False, -1
+    if part["least"]:
+        yield float(part["least"]), True, -1
+    if part["low"]:
+        yield from ((float(part["low"]), part["left"] == "[", -1), (float(part["high"]), part["right"] == "]", 1))
+    if part["from"]:
+        yield from ((float(part["from"]), part["first"] == "<=", -1), (float(part["to"]), part["second"] == "<=", 1))
+
+
 def _outside(found: re.Match[str]) -> Iterator[float]:
     """Numbers just out of a stated range, and its ends where they do not belong to it."""
-    part = found.groupdict()
-    ends: list[tuple[float, bool, int]] = []  # the end, whether it belongs to the range, the direction out of it
-    if part["above"]:
-        ends.append((float(part["above"]), False, -1))
-    if part["least"]:
-        ends.append((float(part["least"]), True, -1))
-    if part["low"]:
-        ends += [(float(part["low"]), part["left"] == "[", -1), (float(part["high"]), part["right"] == "]", 1)]
-    if part["from"]:
-        ends += [(float(part["from"]), part["first"] == "<=", -1), (float(part["to"]), part["second"] == "<=", 1)]
-    for end, belongs, direction in ends:
+    for end, belongs, direction in _ends(found):
         yield end + direction
         if not belongs:
             yield end
+
+
+def _inside(found: re.Match[str]) -> Iterator[float]:
+    """The ends that belong to a stated range."""
+    yield from (end for end, belongs, _ in _ends(found) if belongs)
 
 
 def _accepts(subject: Subject, name: str, value: float) -> bool:
