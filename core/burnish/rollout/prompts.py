@@ -15,6 +15,11 @@ def completion_said(tokenizer: Any, prompt: Said, ids: Sequence[int]) -> str | l
     return text if isinstance(prompt, str) else [{"role": "assistant", "content": text}]
 
 
+def text_of(said: Any) -> str:
+    """The text of a completion as a reward gets it: itself, or what its last message says."""
+    return said if isinstance(said, str) else str(said[-1]["content"] or "")
+
+
 def as_list(value: Any) -> Any:
     """Conversations as lists, the form in which reward functions know them; anything else as it is."""
     return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,240 @@
+"""Programs judged by unit tests: right ones, wrong ones, and those that try to get out or to take everything."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from burnish_code import sandbox
+from burnish_code.jail import UNUSED_UID
+from burnish_code.programs import program_in, read_tests
+from burnish_code.reward import Code
+from burnish_code.sandbox import Isolation, Output, Sandbox, isolation_here
+
+from burnish.errors import RewardError
+from burnish.registry import load
+from burnish.rollout.rewards import load_reward, run_rewards
+from burnish.testing import check_reward
+
+ADD = "def add(a, b):\n    return a + b\n"
+TESTS = ["assert add(1, 2) == 3", "assert add(-1, 1) == 0"]
+PATIENT = 20.0  # seconds of the processor, so that a busy machine fails nothing
+
+
+# As many processes as it may make, each of which does nothing for a minute.
+MANY = """
+import os, time
+made = 0
+try:
+    while True:
+        if not os.fork():
+            time.sleep(60)
+        made += 1
+except OSError:
+    print(made, flush=True)
+    os._exit(0)
+"""
+UNFIT = [{"time_limit": 0}, {"memory_mb": 1}, {"processes": 0}, {"score": "some"}, {"isolation": "no"}]
+
+
+@pytest.fixture(params=["namespaces", "landlock"])
+def isolation(request: pytest.FixtureRequest) -> Isolation:
+    try:
+        return isolation_here(request.param)
+    except RewardError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def reward(isolation: Isolation) -> Code:
+    return Code(isolation=isolation, time_limit=PATIENT)
+
+
+def run(isolation: Isolation, program: str, time_limit: float = PATIENT, **limits: Any) -> Output:
+    limits = {"memory_mb": 512, "processes": 4, **limits}
+    return Sandbox(isolation=isolation, time_limit=time_limit, **limits).run(["-c", program])
+
+
+def tried(isolation: Isolation, program: str, **limits: Any) -> str:
+    """What came of an expression in a program: its value, or the name of the error."""
+    code = f"try:\n    print({program})\nexcept BaseException as error:\n    print(type(error).__name__)"
+    return run(isolation, f"import os, socket, ctypes\n{code}", **limits).written.decode().strip()
+
+
+def test_statements(reward: Code) -> None:
+    said = [ADD, f"Here it is:\n```python\n{ADD}```\nDone.", ADD.replace("+", "-"), "no program at all", ADD]
+    assert reward(said, tests=[TESTS] * 4 + [None]) == [1.0, 1.0, 0.0, 0.0, None]
+
+
+def test_a_share_of_the_tests(isolation: Isolation) -> None:
+    # a - b is right where b is 0: one of three.
+    share = Code(isolation=isolation, time_limit=PATIENT, score="share")
+    assert share([ADD.replace("+", "-")], tests=[[*TESTS, "assert add(5, 0) == 5"]]) == [pytest.approx(1 / 3)]
+
+
+def test_input_and_output(reward: Code) -> None:
+    double = "if __name__ == '__main__':\n    print(2 * int(input()))\n"
+    pairs = [{"input": "1\n", "output": "2"}, {"input": "4\n", "output": "8\n"}]
+    said = [double, double.replace("2 *", "3 *"), double + "raise SystemExit(1)", "print(2)"]
+    assert reward(said, tests=[pairs] * 4) == [1.0, 0.0, 0.0, 0.0]
+
+
+def test_columns_of_mbpp_and_humaneval() -> None:
+    mbpp = read_tests({"test_list": TESTS, "test_setup_code": "import math", "tests": None})
+    assert mbpp is not None
+    assert (mbpp.setup, mbpp.statements, len(mbpp)) == ("import math", tuple(TESTS), 2)
+    humaneval = read_tests({"test": "def check(candidate):\n    assert candidate(1, 2) == 3", "entry_point": "add"})
+    assert humaneval is not None
+    assert humaneval.statements[0].endswith("\ncheck(add)")
+    assert read_tests({"test": "x", "entry_point": None}) is None
+    with pytest.raises(RewardError, match="`input` and `output`"):
+        read_tests({"tests": [{"in": 1}]})
+
+
+def test_the_last_block_is_the_program() -> None:
+    assert program_in("```python\na = 1\n```\nbetter:\n```py\nb = 2\n```") == "b = 2\n"
+    assert program_in("```\nc = 3") == "c = 3"
+    assert program_in("d = 4\r\n") == "d = 4\n"
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import os; os._exit(0)",
+        "raise SystemExit(0)",
+        "print('0\\n1\\n' * 9)",
+        "import os\nfor fd in range(3, 64):\n    try:\n        os.write(fd, b'0\\n1\\n')\n    except OSError:\n        pass",
+        "__builtins__['AssertionError'] = ValueError",
+    ],
+)
+def test_cheap_tricks_do_not_pass(reward: Code, program: str) -> None:
+    assert reward([program], tests=[TESTS]) == [0.0]
+
+
+def test_a_fork_bomb_is_held_and_gone(isolation: Isolation) -> None:
+    bomb = "import os\nwhile True:\n    try:\n        os.fork()\n    except OSError:\n        pass\n"
+    assert run(isolation, bomb, time_limit=1.0).code != 0
+    until = time.monotonic() + 20
+    while (left := list(_jailed())) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not left
+
+
+def test_processes_are_counted(isolation: Isolation) -> None:
+    made = int(run(isolation, MANY, processes=4).written)
+    assert made == 0 if isolation == "landlock" else 3 <= made <= 6
+
+
+def test_endless_output_is_cut(isolation: Isolation) -> None:
+    output = run(isolation, "while True:\n    print('x' * 1000)", output_kb=64)
+    assert (output.ending, len(output.written)) == ("output", 64 * 1024)
+
+
+def test_memory_is_limited(isolation: Isolation) -> None:
+    assert tried(isolation, "len(bytearray(10 ** 9))", memory_mb=256) == "MemoryError"
+    assert tried(isolation, "len(bytearray(10 ** 7))", memory_mb=256) == str(10**7)
+
+
+def test_a_sleeper_and_a_spinner_are_stopped(isolation: Isolation) -> None:
+    started = time.monotonic()
+    assert run(isolation, "import time; time.sleep(600)", time_limit=0.5).ending == "time"
+    assert run(isolation, "import os; os.close(1); os.close(0)\nimport time; time.sleep(600)", time_limit=0.5).ending == "time"
+    assert run(isolation, "while True: pass", time_limit=1.0).code != 0
+    assert time.monotonic() - started < 60
+
+
+def test_the_users_files_are_out_of_reach(isolation: Isolation, tmp_path: Path) -> None:
+    secret = Path.home() / f".burnish-code-test-{time.time_ns()}"
+    for path in (tmp_path / "secret", secret):
+        path.write_text("secret")
+        try:
+            found = tried(isolation, f"open({str(path)!r}).read()")
+        finally:
+            path.unlink()
+        assert found in ("FileNotFoundError", "PermissionError")
+    assert tried(isolation, "open('/etc/passwd').read()") in ("FileNotFoundError", "PermissionError")
+    assert tried(isolation, "open('/proc/1/environ').read()") in ("FileNotFoundError", "PermissionError")
+    known = {"HOME", "LANG", "LC_CTYPE", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PATH"}
+    assert tried(isolation, f"sorted(set(os.environ) - {known})") == "[]"
+
+
+def test_no_socket_opens(isolation: Isolation) -> None:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        assert tried(isolation, f"socket.create_connection({server.getsockname()!r})") == "PermissionError"
+    assert tried(isolation, "socket.socket(socket.AF_UNIX)") == "PermissionError"
+
+
+def test_nothing_is_written_but_scratch(isolation: Isolation, tmp_path: Path) -> None:
+    assert tried(isolation, "open('/usr/hostile', 'w')") in ("OSError", "PermissionError")
+    assert tried(isolation, f"open({str(tmp_path / 'hostile')!r}, 'w')") in ("FileNotFoundError", "PermissionError")
+    scratch = tried(isolation, "open('/tmp/mine', 'w').write('x' * 100)")
+    assert scratch == ("100" if isolation == "namespaces" else "PermissionError")
+    assert not (Path("/tmp") / "mine").exists()
+    if isolation == "namespaces":
+        assert tried(isolation, "open('/tmp/mine', 'w').write('x' * 10 ** 8)") == "OSError"
+
+
+@pytest.mark.parametrize("call", ["os.kill(os.getppid(), 9)", "os.kill(-1, 9)", "os.setuid(0)", "os.chroot('/tmp')"])
+def test_it_has_no_power_over_others(isolation: Isolation, call: str) -> None:
+    # By namespaces its parent is process 1 of its own world, which it cannot kill, and to kill all is to kill nobody else.
+    assert tried(isolation, call) in ("PermissionError", "ProcessLookupError", "None")
+
+
+def test_no_namespace_and_no_old_kind_of_call(isolation: Isolation) -> None:
+    assert tried(isolation, "ctypes.CDLL(None, use_errno=True).unshare(0x10000000)") == "-1"
+    assert tried(isolation, "ctypes.CDLL(None, use_errno=True).ptrace(0, 0, 0, 0)") == "-1"
+
+
+def test_without_a_sandbox_it_refuses_to_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    isolation_here.cache_clear()
+    monkeypatch.setattr(sandbox.Sandbox, "run", _refused)
+    try:
+        with pytest.raises(RewardError, match=r"so none is run \(namespaces: cannot make namespaces.*landlock: cannot"):
+            Code()
+    finally:
+        isolation_here.cache_clear()
+
+
+def test_a_sandbox_that_does_not_hold_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    isolation_here.cache_clear()
+    monkeypatch.setattr(sandbox.Sandbox, "run", lambda *_: Output(b"False\n", "ended", 0))
+    try:
+        with pytest.raises(RewardError, match="a program that tried to get out was not held"):
+            isolation_here("landlock")
+    finally:
+        isolation_here.cache_clear()
+
+
+@pytest.mark.parametrize("options", UNFIT)
+def test_options_out_of_range_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(options))):
+        Code(**options)
+
+
+def test_it_runs_under_its_name_and_holds_what_every_reward_must() -> None:
+    reward = load_reward("code", load(), options={"time_limit": PATIENT})
+    found = run_rewards([reward], ["Add."], [[{"role": "assistant", "content": ADD}]], [[1]], {"tests": [TESTS]})
+    assert found == {"code": [1.0]}
+    rows = [{"prompt": "Add.", "completion": text, "tests": TESTS} for text in (ADD, "", "pass")]
+    check_reward("code", data=rows, options={"time_limit": PATIENT}).raise_for_failures()
+
+
+def _refused(self: Sandbox, *_: Any) -> Output:
+    raise RewardError("cannot make namespaces" if self.isolation == "namespaces" else "cannot ask for Landlock")
+
+
+def _jailed() -> Iterator[str]:
+    """Processes that belong to no account of this machine."""
+    for status in Path("/proc").glob("[0-9]*/status"):
+        try:
+            user = next(line for line in status.read_text().splitlines() if line.startswith("Uid:")).split()[1]
+        except OSError:
+            continue
+        if int(user) >= UNUSED_UID:
+            yield status.parent.name
