@@ -1,0 +1,3 @@
+"""Rewards for how much a completion says: overlong, cosine, repetition."""
+
+__version__ = "0.1.0"
