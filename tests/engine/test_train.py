@@ -130,7 +130,9 @@ def test_rows_may_be_drawn_from_an_iterator_as_a_stream(tmp_path: Path) -> None:
     assert result.metrics["step"] == 1
 
 
-def test_early_stopping_keeps_the_best(make_config: MakeConfig, tmp_path: Path) -> None:
+def test_early_stopping_keeps_the_best(
+    make_config: MakeConfig, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     # Learning rate 1 wrecks the model, so the first evaluation in training is better than later ones.
     config = make_config(
         data={"main": {"holdout": 0.25}},
@@ -145,6 +147,7 @@ def test_early_stopping_keeps_the_best(make_config: MakeConfig, tmp_path: Path) 
     losses = [line["eval/loss"] for line in ledger(tmp_path / "run") if "eval/loss" in line]
     best = losses.index(min(losses))
     assert len(losses) - 1 == best + 2 < 50
+    assert f"ended after step {best + 2} of 50: eval/loss was no better in the last 2 evaluations" in capfd.readouterr().err
     assert result.evaluation["eval/loss"] == min(losses)
     kept = {int(path.name[-6:]) for path in (tmp_path / "run" / "checkpoints").iterdir()}
     assert best in kept

@@ -66,6 +66,9 @@ def train_loop(run: Run) -> None:
                 run.progress.say(f"stopped after step {state.step}: `burnish resume {run.path}` goes on from there")
                 raise Interrupted(signal)
             if "stop" in asked or run.is_stale:
+                stale = f"{config.evaluate.metric} was no better in the last {state.stale} evaluations"
+                why = stale if run.is_stale else "an observer asked to stop"
+                run.progress.say(f"ended after step {state.step} of {run.num_steps}: {why}")
                 break
             asked = set()
         finish(run)
