@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from torch import nn
 
-from burnish.model.signals import Signal, logp
-from burnish.objective import Sequences, Terms
+from burnish.model.signals import Signal, entropy, logp
+from burnish.objective import Metric, Sequences, Terms
 from burnish.objective.compose import Objective
 from burnish.objective.entries import Entry
 from burnish.objective.reduce import Reduction
+from burnish.registry import load
 from burnish.testing import Evaluation, evaluate, tiny_tokenizer
 
 
@@ -64,3 +66,27 @@ def test_old_alone_brings_the_policy_that_stands_for_it(policy: nn.Module) -> No
     alone = Objective((Entry("alone", OldAlone(), "sequence", Reduction("constant")),))
     assert alone.signals("policy") == (logp(),)
     assert alone.signals("old") == (logp("old"),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Warm:
+    """The likelihood at twice the temperature, said by the loss itself."""
+
+    def signals(self) -> frozenset[Signal]:
+        return frozenset({logp(temperature=2.0), entropy(temperature=2.0)})
+
+    def __call__(self, batch: Sequences) -> Terms:
+        return Terms(token=-batch.logp, metrics={"entropy": Metric(batch.signal(entropy(temperature=2.0)))})
+
+
+def test_a_source_sampled_at_a_temperature_is_read_at_it(policy: nn.Module, distance: Callable[..., float]) -> None:
+    """`sft` on such a source is the likelihood at its temperature; on others it stays what it is."""
+    warm = Objective((Entry("warm", Warm(), "sequence", Reduction("token_mean")),))
+    plain = Objective.parse([{"sft": {}}, {"sft": {"source": "other", "weight": 0.5}}], load()).sampled_at({"main": 2.0})
+    tokenizer = tiny_tokenizer(chat=False)
+    both = evaluate(plain, {"main": ROWS[:1], "other": ROWS[1:]}, policy, tokenizer)
+    one, other = evaluate(warm, ROWS[:1], policy, tokenizer), evaluate(["sft"], ROWS[1:], policy, tokenizer)
+    assert both.parts["sft"] == pytest.approx(one.loss, rel=1e-12)
+    assert both.metrics["entropy"] == pytest.approx(one.metrics["entropy"], rel=1e-12)
+    summed = {name: gradient + 0.5 * other.grads[name] for name, gradient in one.grads.items()}
+    assert distance(both.grads, summed) < 1e-12

@@ -6,7 +6,7 @@ In: what `signals()` of a loss returns. Out: the request that a `Scorer` answers
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -85,6 +85,13 @@ def divergence(beta: float = 0.0, temperature: float = 1.0, top_k: int = 0, tail
         raise ValueError(f"top_k must be 0 (all tokens) or more, got {top_k}")
     parameters = (("beta", float(beta)), ("tail", float(tail and top_k > 0)), ("top_k", float(top_k)))
     return Signal("divergence", temperature=temperature, parameters=parameters)
+
+
+def tempered(signal: Signal, temperature: float) -> Signal:
+    """The signal of a distribution whose logits are divided by `temperature` as well; others as they are."""
+    if temperature == 1 or signal.name not in ("logp", "entropy", "sum_p2"):
+        return signal
+    return replace(signal, temperature=signal.temperature * temperature)
 
 
 def hidden() -> Signal:

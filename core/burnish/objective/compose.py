@@ -41,6 +41,12 @@ class Objective:
         """From what a config's `objective` holds."""
         return cls(parse_objective(given, registry))
 
+    def sampled_at(self, temperatures: Mapping[str, float]) -> Objective:
+        """The same, its parts reading the sources named here at the temperature at which those were sampled."""
+        return Objective(
+            tuple(replace(entry, temperature=temperatures.get(entry.source, entry.temperature)) for entry in self.entries)
+        )
+
     def signals(self, role: Role) -> tuple[Signal, ...]:
         """What any part reads of one role, in a fixed order; of the policy also what stands in for an unrecorded `old`."""
         every = frozenset[Signal]().union(*(entry.signals() | entry.derived_signals() for entry in self.entries))
@@ -136,7 +142,8 @@ class Part:
 
     def _frame(self, owner: str, part: Loss | Weight, readings: Readings, places: List[int]) -> Frame:
         statistic = self.statistic_at(owner, places)
-        return Frame(owner, self.entry.targets, part.signals(), derived_signals(part), readings, statistic)
+        allowed = part.signals(), derived_signals(part)
+        return Frame(owner, self.entry.targets, *allowed, readings, statistic, self.entry.temperature)
 
     def _multipliers(self, places: List[int], readings: Readings, metrics: dict[str, Any]) -> Ragged | Tensor:
         """Rows' own weights times those of the entry's weight plugins: per member, or per token. Adds the plugins' metrics."""

@@ -19,7 +19,7 @@ from burnish.config.sections import ENTRY_WORDS
 from burnish.data.masks import mask_names
 from burnish.data.units import Sequence, Unit
 from burnish.errors import ConfigError, ObjectiveError, PluginError, did_you_mean
-from burnish.model.signals import Signal
+from burnish.model.signals import Signal, tempered
 from burnish.objective.contract import Loss, Weight, blamed, derived_signals, is_coupled
 from burnish.objective.reduce import ACCEPTS, Reduction
 from burnish.objective.views import Lists, Member, Pairs, Sequences, Triples
@@ -33,7 +33,8 @@ FITTING = {"preference": ("pair_mean",), "triple": ("pair_mean",), "ranked": ("l
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """One part of an objective. on: roles of the sequences that it reads, empty for the kind's own. weights: by name."""
+    """One part of an objective. on: roles of the sequences that it reads, empty for the kind's own. weights: by name.
+    temperature: at which the source was sampled; all log-probabilities and entropies are read at it."""
 
     name: str
     loss: Loss
@@ -44,6 +45,7 @@ class Entry:
     source: str = "main"
     weight: float = 1.0
     weights: tuple[tuple[str, Weight], ...] = ()
+    temperature: float = 1.0
 
     @property
     def owners(self) -> tuple[tuple[str, Loss | Weight], ...]:
@@ -62,11 +64,11 @@ class Entry:
 
     def signals(self) -> frozenset[Signal]:
         """What is read of the units' own sequences."""
-        return frozenset[Signal]().union(*(owner.signals() for _, owner in self.owners))
+        return frozenset(tempered(signal, self.temperature) for _, owner in self.owners for signal in owner.signals())
 
     def derived_signals(self) -> frozenset[Signal]:
         """What is read of derived sequences."""
-        return frozenset[Signal]().union(*(derived_signals(owner) for _, owner in self.owners))
+        return frozenset(tempered(signal, self.temperature) for _, owner in self.owners for signal in derived_signals(owner))
 
     def check(self, kind: str) -> None:
         """ConfigError unless units of `kind` can feed this part."""

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from burnish.data.units import Mask, Sequence, Unit
 from burnish.errors import ObjectiveError
-from burnish.model.signals import Role, Signal
+from burnish.model.signals import Role, Signal, tempered
 from burnish.objective.ragged import Ragged
 from burnish.objective.readings import Readings, describe
 
@@ -36,7 +36,7 @@ class Member:
 @dataclass(frozen=True, eq=False)
 class Frame:
     """What the views of one batch share. owner: the part's name, for messages. targets: name of the mask. signals,
-    derived_signals: what it may read of its own and of derived sequences."""
+    derived_signals: what it may read of its own and of derived sequences. temperature: at which it reads them."""
 
     owner: str
     targets: str
@@ -44,6 +44,7 @@ class Frame:
     derived_signals: frozenset[Signal]
     readings: Readings
     statistic: Statistic = field(default_factory=dict)
+    temperature: float = 1.0
 
     def numbers(self, values: List[float]) -> Tensor:
         """A tensor in the batch's precision, on its device."""
@@ -84,7 +85,8 @@ class View:
             known = ", ".join(sorted(describe(declared) for declared in self._declared)) or "nothing"
             raise ObjectiveError(f"{self._frame.owner} reads {describe(signal)}, but its signals() declares {known}")
         if signal not in self._read:
-            values = self._frame.readings.read(signal, self._sequences, self._masks)
+            wanted = tempered(signal, self._frame.temperature)
+            values = self._frame.readings.read(wanted, self._sequences, self._masks)
             self._read[signal] = self._ragged(values.detach() if self._is_derived else values)
         return self._read[signal]
 
