@@ -64,16 +64,16 @@ DPO: list[dict[str, Any]] = [{"dpo": {"beta": 0.1}}, {"simpo": {"weight": 0.0}}]
 REWARDS, TASTE = "eval/rewards/accuracies", "eval/simpo/rewards/accuracies"
 CASES = [
     Case("SFT instruct_alpaca", "instruct_alpaca", SFT, "eval/loss", 0.0, {"lora": 5e-4, "full": 5e-5}, 12, 16, 256, 999, 101),
-    Case("DPO pref_sharegpt", "pref_sharegpt", DPO, REWARDS, 0.5, {"lora": 5e-4, "full": 2e-5}, 8, 8, 384, 260, 40),
-    Case("DPO hh_rlhf_harmless", "hh_rlhf_harmless", DPO, REWARDS, 0.5, {"lora": 5e-4, "full": 2e-5}, 8, 16, 256, 1300, 60),
+    Case("DPO pref_sharegpt", "pref_sharegpt", DPO, REWARDS, 0.5, {"lora": 2e-3, "full": 1e-4}, 10, 4, 448, 260, 40),
+    Case("DPO hh_rlhf_harmless", "hh_rlhf_harmless", DPO, REWARDS, 0.5, {"lora": 2e-3, "full": 1e-4}, 20, 8, 128, 1300, 200),
 ]
 
 
 def run(case: Case, data: Path, adapter: str, seed: int, rate: float) -> tuple[RunResult, float]:
-    """The run and its seconds. A rate of 0 takes two steps: more of nothing is nothing."""
+    """The run and its seconds. A rate of 0 takes one step: more of nothing is nothing."""
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
-        steps = case if rate else replace(case, steps=2)
+        steps = case if rate else replace(case, steps=1)
         result = burnish.train(steps.config(data, adapter, seed, rate, Path(folder) / "run"))
     return result, time.perf_counter() - started
 

@@ -39,6 +39,7 @@ SCENARIOS: dict[str, dict[str, Any]] = {
         "model": {"adapter": LORA},
         "reference": {"sync": {"bema": {"every": 2, "after": 1}}},
     },
+    "dpo, a continued adapter": {},
     "sft, streamed": {"objective": SFT, "data": {"main": {"streaming": True, "shuffle_buffer": 7}}},
     "sft, adapter, evaluated": {
         "objective": SFT,
@@ -71,6 +72,10 @@ def test_killed_anywhere_it_ends_with_the_same_weights(
     write_rows(tmp_path / "pairs.jsonl", PAIRS if "dpo" in scenario or "mixture" in scenario else TEXTS)
     config = make_config(**SCENARIOS[scenario])
     config["checkpoint"] = {**config.get("checkpoint", {}), "every": 2}
+    if "continued" in scenario:
+        grown = make_config(model={"adapter": LORA}, train={"steps": 2}, output=str(tmp_path / "grown"))
+        assert run_child(children, NEVER, tmp_path / "count", grown) == 0
+        config["model"]["adapter"] = {"path": str(tmp_path / "grown" / "model")}
     whole, killed, count = tmp_path / "whole", tmp_path / "killed", tmp_path / "count"
     assert run_child(children, NEVER, count, config | {"output": str(whole)}) == 0
     num_events = int(count.read_text())
