@@ -54,7 +54,7 @@ def test_the_column_may_be_called_solution_and_messages_are_read(reward: Math) -
     said: list[Any] = [[{"role": "assistant", "content": "It is 4."}], "It is 5."]
     assert reward(said, solution=["4", "4"]) == [1.0, 0.0]
     assert reward(said, answer=[None, "5"], solution=["4", None]) == [1.0, 1.0]
-    with pytest.raises(RewardError, match="`answer` or `solution`"):
+    with pytest.raises(RewardError, match="`answer`, or `solution`"):
         reward(said)
 
 
