@@ -5,9 +5,12 @@ Loss and gradients on a tiny Qwen3 with a reference of its own, to 1e-5 relative
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import math
+import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -15,6 +18,7 @@ import pytest
 import torch
 import trl
 from torch import nn
+from transformers import TrainingArguments
 from trl.experimental import cpo, orpo, tpo
 
 from burnish.registry import load
@@ -107,6 +111,7 @@ CASES: dict[str, Case] = {
     ),
     "cpo hinge": Case(with_nll("hinge"), "cpo", {"loss_type": "hinge"}),
     "cpo ipo": Case(with_nll("ipo"), "cpo", {"loss_type": "ipo"}),
+    "cpo alpha": Case([{"cpo": {}}, {"sft": {"on": "chosen", "weight": 0.3}}], "cpo", {"cpo_alpha": 0.3}),
     "orpo": Case([{"sft": {"on": "chosen", "targets": "all"}}, {"orpo": {"weight": 0.1}}], "orpo", {"beta": 0.1}),
     "tpo": Case(with_gold({"tpo": {}}), "tpo", {}, TRIPLES),
     "tpo smoothed": Case(
@@ -114,7 +119,14 @@ CASES: dict[str, Case] = {
     ),
     "tpo hinge": Case(with_gold({"tpo": {"form": "hinge"}}), "tpo", {"loss_type": "hinge"}, TRIPLES),
     "tpo ipo": Case(with_gold({"tpo": {"form": "ipo"}}), "tpo", {"loss_type": "ipo"}, TRIPLES),
+    "tpo alpha": Case([{"tpo": {}}, {"sft": {"on": "gold", "weight": 0.3}}], "tpo", {"tpo_alpha": 0.3}, TRIPLES),
     "tpo_l": Case(with_gold({"tpo_l": {"beta": 2.0}}), "tpo", {"loss_type": "tpo-l", "beta": 2.0}, TRIPLES),
+    "tpo_l gamma": Case(
+        with_gold({"tpo_l": {"beta": 2.0, "gamma": 1.5}}),
+        "tpo",
+        {"loss_type": "tpo-l", "beta": 2.0, "tpo_l_gamma": 1.5},
+        TRIPLES,
+    ),
     "kto": Case(["kto"], "kto", {}, MARKED, {"pairing": SHIFT}),
     "kto weighed": Case(
         [{"kto": {"beta": 0.3, "desirable_weight": 0.7, "undesirable_weight": 1.2}}],
@@ -124,13 +136,17 @@ CASES: dict[str, Case] = {
         {"pairing": SHIFT},
     ),
     "apo_zero_unpaired": Case(
-        [{"apo_zero_unpaired": {"undesirable_weight": 1.2}}],
+        [{"apo_zero_unpaired": {"desirable_weight": 0.7, "undesirable_weight": 1.2}}],
         "kto",
-        {"loss_type": "apo_zero_unpaired", "undesirable_weight": 1.2},
+        {"loss_type": "apo_zero_unpaired", "desirable_weight": 0.7, "undesirable_weight": 1.2},
         MARKED,
     ),
     "wpo": dpo("sigmoid", {"dpo": {"weights": ["wpo"]}}, use_weighting=True),
-    "wpo with ipo": dpo("ipo", {"ipo": {"weights": ["wpo"]}}, use_weighting=True),
+    **{
+        f"wpo with {ours}": dpo(theirs, {ours: {"weights": ["wpo"]}}, use_weighting=True)
+        for theirs, ours in {**LOGISTIC, "nca_pair": "nca_pair", "sppo_hard": "sppo_hard", "apo_zero": "apo_zero"}.items()
+        if ours not in ("dpo", "hinge")
+    },
     "aot ld_alpha": dpo("aot", {"aot": {"ld_alpha": 0.3}}, ld_alpha=0.3),
     **{
         f"{ours} {divergence}": dpo(
@@ -147,6 +163,14 @@ CASES: dict[str, Case] = {
         f"{ours} ld_alpha": dpo(theirs, {ours: reward(ld_alpha=0.3)}, ld_alpha=0.3)
         for theirs, ours in {**LOGISTIC, **{name: name for name in ABSOLUTE}}.items()
     },
+}
+# Options that say how rows are read, a model is loaded or a process is run; and references that follow: test_trl_references.py.
+MACHINERY = {
+    *("model_init_kwargs", "trust_remote_code", "router_aux_loss_coef", "disable_dropout", "dataset_num_proc", "max_length"),
+    *("truncation_mode", "padding_free", "pad_to_multiple_of", "pad_token", "padding_value", "max_completion_length"),
+    *("precompute_ref_log_probs", "precompute_ref_batch_size", "activation_offloading", "generate_during_eval"),
+    *("is_encoder_decoder", "sync_ref_model", "ref_model_mixup_alpha", "ref_model_sync_steps"),
+    "loss_weights",  # test_trl_preference.py
 }
 DIFFERENT = {
     "dpo": "label_smoothing is honoured; TRL 1.16 ignores it for `sigmoid`",
@@ -332,12 +356,35 @@ def test_plackett_luce(dense: Dense) -> None:
     assert dense.agrees(ours.grads, loss)
 
 
+def test_every_loss_type_and_option_of_trl_is_in_the_table() -> None:
+    """What its trainers branch on, and what their configs have beside how rows are read and a process is run."""
+    tested: dict[str, set[str]] = {}
+    for case in CASES.values():
+        given = case.theirs.get("loss_type", [])
+        tested.setdefault(case.trainer, set()).update([given] if isinstance(given, str) else given)
+    for name, module in {"dpo": "trl.trainer.dpo_trainer", "kto": "trl.trainer.kto_trainer"}.items():
+        known = set(re.findall(r'loss_type == "(\w+)"', inspect.getsource(importlib.import_module(module))))
+        assert len(known) > 1
+        assert not known - tested[name] - {"sft", "kto"}, "`sft`: test_trl_preference.py; `kto` is the default"
+    for name, module in {"cpo": "trl.experimental.cpo.cpo_trainer", "tpo": "trl.experimental.tpo.tpo_trainer"}.items():
+        known = set(re.findall(r'loss_type == "([\w-]+)"', inspect.getsource(importlib.import_module(module))))
+        assert len(known) > 1
+        assert not known - tested[name] - {"sigmoid", "kto_pair"}, "`sigmoid` is the default; `kto_pair` is refused by name"
+    configs = {"dpo": trl.DPOConfig, "kto": trl.KTOConfig, "cpo": cpo.CPOConfig, "orpo": orpo.ORPOConfig, "tpo": tpo.TPOConfig}
+    machinery = {field.name for field in fields(TrainingArguments)} | MACHINERY
+    for name, config in configs.items():
+        options = {field.name for field in fields(config)} - machinery - {"loss_type"}
+        given = {option for case in CASES.values() if case.trainer == name for option in case.theirs}
+        assert not options - given, f"options of {config.__name__} without a case"
+
+
 def test_every_method_has_an_oracle(capsys: pytest.CaptureFixture[str]) -> None:
-    """Methods on pairs, triples, ranked lists and marked answers, and offline weights; the table goes to the terminal."""
+    """Every loss and weight that learns from given data; the table goes to the terminal. `divergence`, `bradley_terry`, `prm`
+    and the losses of ratings have files of their own."""
     registry = load()
-    with_trl = {name.split()[0] for name in CASES}
-    with_arithmetic = {"bco", "beta_dpo", "plackett_luce"}
-    kinds = ("preference", "triple", "ranked", "unpaired")
+    with_trl = {name.split()[0] for name in CASES} | {"divergence", "bradley_terry", "prm"}
+    with_arithmetic = {"bco", "beta_dpo", "plackett_luce", "regression", "ordinal"}
+    kinds = ("preference", "triple", "ranked", "unpaired", "rated", "stepwise")
     missing = {one.name for one in registry.records(LossRecord) if one.data in kinds} - with_trl - with_arithmetic
     assert not missing, f"give each an oracle in {__file__}"
     known = {record.name for kind in (LossRecord, WeightRecord) for record in registry.records(kind)}

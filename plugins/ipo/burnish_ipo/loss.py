@@ -12,12 +12,13 @@ from burnish.objective import ImplicitReward, Pairs, Terms, pair_metrics
 class IPO:
     """Identity preference optimisation.
 
-        L = (r_w / |w| - r_l / |l| - 1 / (2 beta))^2   r = sum(lp - lr) over target tokens, nats; |y| target tokens
+        L = (r_w / |w| - r_l / |l| - (1 / 2 + margin) / beta)^2
+        r = sum(lp - lr) over target tokens, nats; |y| target tokens
 
     Source: Azar et al. 2023, arXiv:2310.12036, eq. 17, where beta is called tau. Deviations: r is averaged over tokens, as its
-    authors' own experiments do; the paper's formula has sums.
+    authors' own experiments do, while the paper's formula has sums; the row's `margin` column is asked for on top.
     Shapes: r, L are [pairs]. Reduction: pair_mean.
-    Degenerate: policy == reference gives 1 / (4 beta^2) for every pair; the minimum 0 lies at a finite gap.
+    Degenerate: policy == reference gives 1 / (4 beta^2) for every pair without a margin; the minimum 0 lies at a finite gap.
         >>> L(unmoved) == 1 / (4 * beta**2)
         >>> L(equal) == 1 / (4 * beta**2)
     """
@@ -39,5 +40,5 @@ class IPO:
         """One term per pair."""
         r_w, r_l = self.reward.pair(batch)
         gap = r_w / batch.chosen.lengths.clamp(min=1) - r_l / batch.rejected.lengths.clamp(min=1)
-        loss = (gap - 1 / (2 * self.beta)) ** 2
+        loss = (gap - (0.5 + batch.scalar("margin", default=0.0)) / self.beta) ** 2
         return Terms(pair=loss, metrics=pair_metrics(batch, self.beta * r_w, self.beta * r_l))

@@ -38,8 +38,23 @@ def test_the_minimum_is_at_a_finite_gap() -> None:
     assert terms.tolist() == [0.0]
 
 
+def test_logged_rewards_are_sums_scaled_by_beta() -> None:
+    # r_w = .5 + 1.5 = 2, r_l = -1
+    metrics = IPO(beta=0.5)(pairs([[-1.0, -2.0]], [[-3.0]], reference=([[-1.5, -3.5]], [[-2.0]]))).metrics
+    logged = [metrics[f"rewards/{name}"].values for name in ("chosen", "rejected")]
+    assert [values.tolist() for values in logged if isinstance(values, torch.Tensor)] == [[1.0], [-0.5]]
+
+
 def test_options_out_of_range_are_refused_and_the_recipe_is_an_objective() -> None:
     with pytest.raises(ConfigError, match="beta"):
         Objective.parse([{"ipo": {"beta": 0}}], load())
     [part] = Objective.parse(ipo(beta=0.3)["objective"], load()).entries
     assert part.loss == IPO(beta=0.3)
+
+
+def test_a_margin_is_asked_for_on_top() -> None:
+    # gap 2, as above; (.5 + .25) / .5 = 1.5; (2 - 1.5)^2 = .25
+    batch = pairs([[-1.0, -2.0]], [[-3.0]], reference=([[-1.5, -3.5]], [[-2.0]]), scalars={"margin": [0.25]})
+    terms = IPO(beta=0.5)(batch).pair
+    assert terms is not None
+    assert terms.tolist() == pytest.approx([0.25])
