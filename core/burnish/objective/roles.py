@@ -36,5 +36,5 @@ def _check_sync(config: Config, is_read: bool) -> None:
         raise ConfigError("reference.sync: no part of the objective compares with a reference; drop `sync`")
     if config.model.quantize is not None:
         raise ConfigError(
-            f"reference.sync: a copy beside weights in {config.model.quantize} is not supported; drop `sync` or `model.quantize`"
+            f"reference.sync: a copy beside weights in {config.model.quantize} is not supported; drop it or `model.quantize`"
         )

@@ -22,7 +22,7 @@ def run(p: float, q: float, advantage: float, **options: object) -> tuple[float,
     terms = DPPO(**options)(given)  # type: ignore[arg-type]
     assert terms.token is not None
     [found] = torch.autograd.grad(terms.token.values.sum(), [given.logp.values])
-    return float(terms.token.values), float(found), terms
+    return float(terms.token.values.detach()), float(found), terms
 
 
 @pytest.mark.parametrize(
