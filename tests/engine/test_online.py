@@ -59,9 +59,10 @@ def test_what_is_trained_on_is_what_the_journal_holds(make_config: MakeConfig, t
     assert {unit.id for unit in trained[8]} < set(held[2])
 
 
-def test_old_is_the_policy_that_drew_the_tokens(make_config: MakeConfig) -> None:
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_old_is_the_policy_that_drew_the_tokens(make_config: MakeConfig, temperature: float) -> None:
     """In float32 the trainer's log-probabilities of a rollout are the sampler's, while the weights have not moved."""
-    config = make_config(**online())
+    config = make_config(**online(sampling={"max_new_tokens": 6, "temperature": temperature}))
     burnish.train(config, data=QUESTIONS)
     for one in Journal(Path(config["output"]) / "rollouts").read(1) or ():
         np.testing.assert_allclose(one.tokens["old"][one.own], one.tokens["behaviour"][one.own], atol=1e-4)
@@ -111,7 +112,8 @@ def refusals() -> Iterator[Any]:
     yield pytest.param({"advantage": "no_such"}, "no advantage named 'no_such'", id="no such advantage")
     yield pytest.param({"backend": {"hf": {"rows": 3}}}, "unknown key. Did you mean 'max_rows'", id="no such option")
     yield pytest.param({"advantage": {"a": {}, "b": {}}}, "one name with its options", id="two advantages")
-    yield pytest.param({"sampling": {"max_new_tokens": 4096}}, "leaves the model's 512 positions", id="context")
+    yield pytest.param({"sampling": {"temperature": 0.0}}, "must be above 0: a group of equal", id="greedy")
+    yield pytest.param({"sampling": {"max_new_tokens": 4096, "temperature": 1.0}}, "leaves the model's 512 positions", id="context")
 
 
 @pytest.mark.parametrize(("rollout", "said"), refusals())

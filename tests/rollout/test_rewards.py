@@ -128,3 +128,12 @@ def test_a_class_is_built_with_its_options(monkeypatch: pytest.MonkeyPatch) -> N
     assert run(load_reward("length", registry).function) == [1.0, 1.0]
     with pytest.raises(RewardError, match=r"'length' does not take the options .*mst"):
         load_reward("length", registry, options={"mst": 3})
+
+
+def test_a_reward_that_cannot_work_says_so_itself(tmp_path: Path) -> None:
+    (tmp_path / "locked.py").write_text(
+        "from burnish.errors import RewardError\n\n\nclass Locked:\n    def __init__(self):\n"
+        "        raise RewardError('programs cannot be shut in on this machine')\n"
+    )
+    with pytest.raises(RewardError, match="^programs cannot be shut in on this machine$"):
+        load_reward(f"{tmp_path / 'locked.py'}:Locked", load(run_code=True))

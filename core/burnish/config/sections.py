@@ -318,6 +318,12 @@ class RolloutSection(Section):
     time_limit: AboveZero | None = None
     """Seconds of an episode; one that takes longer is left out."""
 
+    @model_validator(mode="after")
+    def _draws(self) -> RolloutSection:
+        if not self.sampling.temperature > 0:
+            raise ValueError("`sampling.temperature` must be above 0: a group of equal completions has no advantage")
+        return self
+
 
 class EvaluateSection(Section):
     """Evaluation on held-out rows."""

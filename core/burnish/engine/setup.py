@@ -71,6 +71,8 @@ def set_up(
     with config.located():
         objective = Objective.parse(config.objective, registry)
         config = with_head(config, objective)
+    if config.rollout is not None:
+        objective = objective.sampled_at(dict.fromkeys(config.rollout.sources, config.rollout.sampling.temperature))
     check_roles(config, objective.entries)
     rewards, online = _rewards(config, registry, live)
     observers = Observers(registry, live.observers)

@@ -41,6 +41,8 @@ def load_reward(name: str, registry: Registry, weight: float = 1.0, options: Map
             made: Any = target(**given)
             return Reward(short, made, weight)
         inspect.signature(target).bind_partial(**given)
+    except RewardError:
+        raise
     except (TypeError, ValueError) as error:
         raise RewardError(f"the reward '{name}' does not take the options {given}: {error}") from error
     return Reward(short, partial(target, **given) if given else target, weight)
