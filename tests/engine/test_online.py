@@ -77,6 +77,21 @@ def test_one_step_a_rollout_needs_no_old(make_config: MakeConfig) -> None:
         assert "old" not in one.tokens
 
 
+def test_a_critic_learns_beside_the_policy(make_config: MakeConfig) -> None:
+    """PPO: advantages from values before the update, a value loss on the returns that they give."""
+    config = make_config(**online(advantage="gae"))
+    config["objective"] = [{"grpo": {}}, {"value": {"weight": 0.1}}]
+    burnish.train(config, data=QUESTIONS)
+    lines = ledger(Path(config["output"]))
+    assert all(np.isfinite(line["loss/value"]) for line in lines)
+    first, later = (Journal(Path(config["output"]) / "rollouts").read(number) or () for number in (0, 2))
+    assert all(not one.tokens["old_value"].any() for one in first)  # the head begins at 0
+    assert any(one.tokens["old_value"].any() for one in later)
+    for one in later:  # lambda .95, gamma 1: a return is the value plus the advantage before whitening
+        assert np.isfinite(one.tokens["returns"]).all()
+        assert set(np.flatnonzero(one.tokens["advantages"])) <= set(np.flatnonzero(one.own))
+
+
 def test_metrics_and_steps(make_config: MakeConfig) -> None:
     config = make_config(**online(epochs=1))
     config["train"] = {"batch_size": 4, "epochs": 1.0}

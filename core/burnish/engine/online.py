@@ -182,7 +182,7 @@ class Rollouts:
                 for signal, values in numbers.items():
                     spread = np.zeros(len(mask), np.float32)
                     spread[mask] = values
-                    given["old_values" if signal.name == "value" else column(signal)] = spread
+                    given[column(signal)] = spread
                 scored[place] = scored[place].with_tokens(**given)
         return scored
 

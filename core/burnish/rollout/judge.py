@@ -102,7 +102,7 @@ def _groups(
         parts={name: of_completions(part(name)) for name in names},
         weights={name: weights.get(name, 1.0) for name in names},
         lengths=of_completions([float(one.length) for one in flat]),
-        values=of_tokens(lambda one: one.tokens["old_values"]) if "values" in needs else None,
+        values=of_tokens(lambda one: one.tokens["old_value"]) if "values" in needs else None,
         token_rewards=of_tokens(lambda one: np.zeros(len(one.ids))) if "token_rewards" in needs else None,
         steps=of_tokens(_turns) if "steps" in needs else None,
         greedy=torch.tensor([greedy[members[0].origin.group] for members in groups], dtype=torch.float64)
