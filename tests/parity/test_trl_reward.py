@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 import torch
-import trl
 from datasets import Dataset
 from torch import nn
 
 from burnish.batch.layout import Kind
 from burnish.testing import evaluate, tiny_model, tiny_tokenizer
+
+trl: Any = pytest.importorskip("trl")
 
 Rows = list[dict[str, Any]]
 PAIRS: Rows = [

@@ -12,7 +12,7 @@ from burnish.rollout.steps import FirstWrong, aggregate, check_aggregate, first_
 
 def test_four_ways_to_aggregate() -> None:
     steps = [0.5, 0.25, 0.75]
-    assert [aggregate(way, steps) for way in ("product", "min", "last", "mean")] == [0.09375, 0.25, 0.75, 0.5]  # type: ignore[arg-type]
+    assert [aggregate(way, steps) for way in ("product", "min", "last", "mean")] == [0.09375, 0.25, 0.75, 0.5]
     with pytest.raises(RewardError, match="Did you mean 'product'"):
         check_aggregate("produkt")
 
