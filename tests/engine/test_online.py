@@ -122,16 +122,17 @@ def test_a_backend_that_holds_other_weights_ends_the_run(make_config: MakeConfig
 
 
 def refusals() -> Iterator[Any]:
+    """Sections `rollout` that cannot work, and what is said of them."""
     yield pytest.param({"rewards": []}, "nothing judges the completions", id="no reward")
     yield pytest.param({"sources": ["mian"]}, "no data source 'mian'", id="no such source")
     yield pytest.param({"advantage": "no_such"}, "no advantage named 'no_such'", id="no such advantage")
     yield pytest.param({"backend": {"hf": {"rows": 3}}}, "unknown key. Did you mean 'max_rows'", id="no such option")
     yield pytest.param({"advantage": {"a": {}, "b": {}}}, "one name with its options", id="two advantages")
-    yield pytest.param({"sampling": {"temperature": 0.0}}, "must be above 0: a group of equal", id="greedy")
+    yield pytest.param({"sampling": {"temperature": 0.0}}, "rollout.sampling.temperature: should be greater than 0", id="greedy")
     yield pytest.param({"sampling": {"max_new_tokens": 4096, "temperature": 1.0}}, "leaves the model's 512 positions", id="context")
 
 
-@pytest.mark.parametrize(("rollout", "said"), refusals())
+@pytest.mark.parametrize(("rollout", "said"), [*refusals()])
 def test_what_cannot_work_is_refused(make_config: MakeConfig, rollout: dict[str, Any], said: str) -> None:
     with pytest.raises(BurnishError, match=said):
         burnish.train(make_config(**online(**rollout)), data=QUESTIONS)

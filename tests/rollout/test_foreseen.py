@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from burnish.batch.trie import num_unique_tokens
-from burnish.config.sections import RolloutSection, SamplingSection, Sections, SourceSection
+from burnish.config.sections import DrawnSection, RolloutSection, Sections, SourceSection
 from burnish.data.dataset import Cursor, TrainData, build_dataset
 from burnish.errors import ConfigError
 from burnish.registry import load
 from burnish.rollout.foreseen import foreseen, foreseen_batches, num_steps, seen_kinds, steps_a_pass
 from burnish.testing import tiny_tokenizer
 
-SECTION = RolloutSection(prompts=3, group_size=4, epochs=2, sampling=SamplingSection(max_new_tokens=5))
+SECTION = RolloutSection(prompts=3, group_size=4, epochs=2, sampling=DrawnSection(max_new_tokens=5))
 
 
 @pytest.fixture

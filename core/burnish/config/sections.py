@@ -291,6 +291,13 @@ class RewardSection(Section):
     """Its options."""
 
 
+class DrawnSection(SamplingSection):
+    """How completions are drawn that are trained on; log-probabilities are read at the same temperature."""
+
+    max_new_tokens: Positive = 256
+    temperature: AboveZero = 1.0
+
+
 def _unset(name: str) -> dict[str, Options]:
     return {name: {}}
 
@@ -306,7 +313,7 @@ class RolloutSection(Section):
     """Completions of each prompt."""
     epochs: Positive = 1
     """Passes over a rollout batch, in step batches of `train.batch_size` completions."""
-    sampling: SamplingSection = SamplingSection(max_new_tokens=256, temperature=1.0)
+    sampling: DrawnSection = DrawnSection()
     rewards: Annotated[NamedOptions[RewardSection], Names(RewardRecord)] = ()
     """What the completions are worth."""
     advantage: Annotated[NamedOption, Names(AdvantageRecord)] = Field(default_factory=partial(_unset, "group"))
@@ -317,12 +324,6 @@ class RolloutSection(Section):
     """What draws the completions: one name, with its options."""
     time_limit: AboveZero | None = None
     """Seconds of an episode; one that takes longer is left out."""
-
-    @model_validator(mode="after")
-    def _draws(self) -> RolloutSection:
-        if not self.sampling.temperature > 0:
-            raise ValueError("`sampling.temperature` must be above 0: a group of equal completions has no advantage")
-        return self
 
 
 class EvaluateSection(Section):
