@@ -49,6 +49,9 @@ ATTRIBUTES = {
     "minimum": "maximum", "maximum": "minimum", "min": "max", "max": "min",
 }  # fmt: skip
 IDENTITIES = frozenset({"detach", "clamp", "relu", "abs", "exp"})  # calls that are left out
+ODD = frozenset({"logsigmoid", "logistic", "log_odds", "contrast"})  # functions whose argument's sign matters
+SYMMETRIC = frozenset({"min", "max"})
+LEVELS = frozenset({"token", "sequence", "pair", "list"})
 SIDES = {"_w": "_l", "_l": "_w"}  # ends of names
 NAMES = {"desirable_weight": "undesirable_weight", "undesirable_weight": "desirable_weight"}
 
@@ -58,7 +61,7 @@ EQUIVALENT: dict[tuple[str, str], str] = {}
 
 @dataclass(frozen=True)
 class Mutant:
-    """One change. what: `line 58: Sub -> Add in r_w - r_l`."""
+    """One change. what: it, and the line that it makes: ``Sub -> Add: `h = r_w + r_l` ``."""
 
     what: str
     tree: ast.Module
@@ -82,14 +85,17 @@ class Tried:
 
 def mutants(tree: ast.Module, classes: set[str]) -> Iterator[Mutant]:
     """Every single change of a method of `classes` or of a function beside them."""
+    lines = [place for place, node in enumerate(ast.walk(tree)) if isinstance(node, ast.stmt | ast.keyword)]
     for place, node in enumerate(ast.walk(tree)):
         for what, change in _changes(node):
-            changed = copy.deepcopy(tree)
-            target = list(ast.walk(changed))[place]
             if _is_formula(tree, node, classes):
-                before = ast.unparse(node)
-                change(target)
-                yield Mutant(f"`{before}`: {what}", ast.fix_missing_locations(changed))
+                changed = copy.deepcopy(tree)
+                nodes = list(ast.walk(changed))
+                change(nodes[place])
+                ast.fix_missing_locations(changed)
+                around = [nodes[at] for at in lines if any(nodes[place] is inner for inner in ast.walk(nodes[at]))]
+                said = ast.unparse(around[-1]).splitlines()[0]
+                yield Mutant(f"{what}: `{said}`", changed)
 
 
 def _is_formula(tree: ast.Module, node: ast.AST, classes: set[str]) -> bool:
@@ -97,9 +103,17 @@ def _is_formula(tree: ast.Module, node: ast.AST, classes: set[str]) -> bool:
         functions = [top] if isinstance(top, ast.FunctionDef) else []
         if isinstance(top, ast.ClassDef) and top.name in classes:
             functions = [one for one in top.body if isinstance(one, ast.FunctionDef) and one.name not in UNMUTATED]
-        if any(node is inner for function in functions for part in function.body for inner in ast.walk(part)):
+        if any(node is inner for function in functions for part in function.body for inner in _computing(part)):
             return True
     return False
+
+
+def _computing(node: ast.AST) -> Iterator[ast.AST]:
+    """What is below a node, but for the messages of errors."""
+    if not isinstance(node, ast.Raise):
+        yield node
+        for child in ast.iter_child_nodes(node):
+            yield from _computing(child)
 
 
 def _changes(node: ast.AST) -> Iterator[tuple[str, Callable[[Any], None]]]:
@@ -111,6 +125,13 @@ def _changes(node: ast.AST) -> Iterator[tuple[str, Callable[[Any], None]]]:
     if isinstance(node, ast.BinOp) and type(node.op) in OPPOSITE:
         other = OPPOSITE[type(node.op)]
         yield f"{type(node.op).__name__} -> {other.__name__}", replaced("op", other())
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub):
+        yield "right side left out", lambda target: _scale(target, "right", 0)
+    if isinstance(node, ast.Tuple) and isinstance(node.ctx, ast.Store) and len(node.elts) == 2:
+        yield "targets swapped", lambda target: target.elts.reverse()
+    if isinstance(node, ast.keyword) and node.arg in LEVELS:
+        yield "terms negated", lambda target: setattr(target, "value", ast.UnaryOp(ast.USub(), target.value))
+        yield "terms doubled", lambda target: _scale(target, "value", 2)
     if isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in OPPOSITE:
         other = OPPOSITE[type(node.ops[0])]
         yield f"{type(node.ops[0]).__name__} -> {other.__name__}", replaced("ops", [other()])
@@ -129,14 +150,29 @@ def _changes(node: ast.AST) -> Iterator[tuple[str, Callable[[Any], None]]]:
         yield "condition negated", replaced("test", ast.UnaryOp(ast.Not(), copy.deepcopy(node.test)))
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
         yield from _changes_of_call(node, node.func)
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and len(node.args) > 1 and node.func.id not in SYMMETRIC:
+        yield "last two arguments swapped", lambda target: target.args.append(target.args.pop(-2))
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and len(node.args) == 1 and node.func.id in ODD:
+        yield "argument negated", _negate
 
 
 def _changes_of_call(node: ast.Call, function: ast.Attribute) -> Iterator[tuple[str, Callable[[Any], None]]]:
     is_module = isinstance(function.value, ast.Name) and function.value.id in ("torch", "math")
     if function.attr in IDENTITIES and not is_module:
         yield f"no .{function.attr}()", lambda target: _become(target, copy.deepcopy(function.value))
+    if len(node.args) == 2 and not is_module:
+        yield "arguments swapped", lambda target: target.args.reverse()
     if function.attr == "where" and len(node.args) == 3:
         yield "where swapped", lambda target: setattr(target, "args", [target.args[0], target.args[2], target.args[1]])
+
+
+def _scale(node: Any, name: str, factor: int) -> None:
+    """A part of a node, times a number."""
+    setattr(node, name, ast.BinOp(getattr(node, name), ast.Mult(), ast.Constant(factor)))
+
+
+def _negate(call: Any) -> None:
+    call.args[0] = ast.UnaryOp(ast.USub(), call.args[0])
 
 
 def _become(call: ast.Call, value: ast.expr) -> None:
@@ -239,8 +275,8 @@ def table(results: list[Tried]) -> str:
         "missing stop of the gradient, swapped roles, a constant, a comparison.",
         "Written by `python tests/benchmarks/loss_mutants.py`.",
         "",
-        f"{killed} of {total} are found ({killed / max(total, 1):.1%}), by the conformance kit's checks that need no model or by",
-        f"the package's own tests. {len(equal)} more compute the same numbers and cannot be found.",
+        f"{killed} of {total} are found ({killed / max(total, 1):.1%}), by the kit's checks that need no model or by the own",
+        f"tests of the package. {len(equal)} more compute the same numbers and cannot be found.",
         "",
         "| loss | mutants | found by the kit | by the package's tests | not found | the same numbers | seconds |",
         "|---|---|---|---|---|---|---|",

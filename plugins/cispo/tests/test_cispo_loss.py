@@ -32,3 +32,10 @@ def test_capped_weights_and_whole_gradients() -> None:
 def test_options_out_of_range_are_refused() -> None:
     with pytest.raises(ConfigError, match="cap"):
         Objective.parse([{"cispo": {"cap": 0}}], load())
+
+
+def test_what_is_capped_is_counted_for_any_positive_advantage() -> None:
+    given = sequences([[math.log(0.5)] * 2], signals={logp("old"): [[math.log(0.2)] * 2]}, fields={"advantages": [[0.5, -0.5]]})
+    capped = CISPO(cap=2.0)(given).metrics["cispo_clip_ratio"].values
+    assert not isinstance(capped, torch.Tensor)
+    assert capped.values.tolist() == [1, 0]

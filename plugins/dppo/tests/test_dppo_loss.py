@@ -60,3 +60,17 @@ def test_weights_are_capped() -> None:
 def test_options_out_of_range_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match=next(iter(options))):
         Objective.parse([{"dppo": options}], load())
+
+
+@pytest.mark.parametrize(
+    ("p", "q", "advantage", "positive", "negative"), [(0.6, 0.4, 0.5, 1, 0), (0.4, 0.6, -0.5, 0, 1), (0.5, 0.4, 0.5, 0, 0)]
+)
+def test_what_is_dropped_is_counted_by_the_sign_of_its_advantage(
+    p: float, q: float, advantage: float, positive: int, negative: int
+) -> None:
+    loss, _, terms = run(p, q, advantage)
+    assert loss == pytest.approx(-(1 - positive - negative) * p / q * advantage * math.log(p))
+    shares = [terms.metrics[f"mask_ratio/{sign}_adv_mean"].values for sign in ("positive", "negative")]
+    assert [one.values.tolist() for one in shares if not isinstance(one, torch.Tensor)] == [[positive], [negative]]
+    distances = [terms.metrics[f"prob_diff/{how}"].values for how in ("mean", "max")]
+    assert [one.values.tolist() for one in distances if not isinstance(one, torch.Tensor)] == [pytest.approx([abs(p - q)])] * 2

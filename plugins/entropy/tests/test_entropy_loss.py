@@ -49,3 +49,8 @@ def test_it_falls_no_lower_than_said() -> None:
 def test_options_out_of_range_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match=next(iter(options))):
         Objective.parse([{"entropy": options}], load())
+
+
+def test_a_target_that_is_just_met_is_paid_for_and_bounds_may_be_one_number() -> None:
+    found, _ = Entropy(coefficient=0.01, target=1.0, lowest=0.01, highest=0.01).statistic(batch([[1.0]]), None)
+    assert found == {"coefficient": 0.01}

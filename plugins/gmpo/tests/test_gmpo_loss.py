@@ -36,3 +36,15 @@ def test_bounds_may_differ_and_lie_in_range() -> None:
     assert terms.tolist() == pytest.approx([-math.exp(0.5)])
     with pytest.raises(ConfigError, match="epsilon"):
         Objective.parse([{"gmpo": {"epsilon": -0.1}}], load())
+
+
+def test_what_is_clipped_is_counted_on_either_side() -> None:
+    # log-ratios beyond -.2 and .5: .6 for A > 0 and -.3 for A < 0, not .4 and -.1
+    advantages = [[1.0, 1.0, -1.0, -1.0]]
+    given = sequences([[0.6, 0.4, -0.3, -0.1]], signals={logp("old"): [[0.0] * 4]}, fields={"advantages": advantages})
+    terms = GMPO(epsilon=0.2, epsilon_high=0.5)(given)
+    clips = {name: terms.metrics[f"clip_ratio/{name}_mean"].values for name in ("low", "high")}
+    assert {name: one.values.tolist() for name, one in clips.items() if not isinstance(one, torch.Tensor)} == {
+        "low": [0, 0, 1, 0],
+        "high": [1, 0, 0, 0],
+    }

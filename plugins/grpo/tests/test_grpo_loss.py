@@ -116,3 +116,13 @@ def test_the_level_decides_on_the_reduction_unless_the_config_does() -> None:
 def test_options_out_of_range_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match=next(iter(options))):
         Objective.parse([{"grpo": options}], load())
+
+
+def test_what_is_clipped_is_counted_on_either_side() -> None:
+    # bounds .8 and 1.4: 1.5 is cut for A > 0 and .7 for A < 0, 1.3 and .9 for neither
+    terms = GRPO(epsilon=0.2, epsilon_high=0.4)(batch([[1.5, 1.3, 0.7, 0.9]], [[1.0, 1.0, -1.0, -1.0]]))
+    clips = {name: terms.metrics[f"clip_ratio/{name}_mean"].values for name in ("low", "high")}
+    assert {name: one.values.tolist() for name, one in clips.items() if not isinstance(one, torch.Tensor)} == {
+        "low": [0, 0, 1, 0],
+        "high": [1, 0, 0, 0],
+    }

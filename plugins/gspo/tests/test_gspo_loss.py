@@ -58,3 +58,16 @@ def test_the_token_form_gives_each_token_its_own_advantage() -> None:
 def test_options_out_of_range_are_refused(name: str) -> None:
     with pytest.raises(ConfigError, match="epsilon"):
         Objective.parse([{name: {"epsilon": 1.0}}], load())
+
+
+@pytest.mark.parametrize("kind", [GSPO, GSPOToken])
+def test_either_bound_is_its_own(kind: type[GSPO] | type[GSPOToken]) -> None:
+    # bounds .9 and 1.2: e^.3 is held at 1.2 and e^-.3 at .9, e^.15 = 1.16 and e^-.08 = .92 are free
+    terms = kind(epsilon=0.1, epsilon_high=0.2)(batch([[0.3], [-0.3], [0.15], [-0.08]], [1.0, -1.0, 1.0, -1.0]))
+    values = terms.values if isinstance(terms.values, torch.Tensor) else terms.values.values
+    assert values.tolist() == pytest.approx([-1.2, 0.9, -math.exp(0.15), math.exp(-0.08)])
+    clips = {name: terms.metrics[f"clip_ratio/{name}_mean"].values for name in ("low", "high")}
+    assert {name: one.tolist() for name, one in clips.items() if isinstance(one, torch.Tensor)} == {
+        "low": [0, 1, 0, 0],
+        "high": [1, 0, 0, 0],
+    }

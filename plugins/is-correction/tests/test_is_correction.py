@@ -58,3 +58,11 @@ def test_ratios_beyond_all_numbers_are_bounded_too(mode: str) -> None:
 def test_options_out_of_range_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match=next(iter(options))):
         Objective.parse([{"grpo": {"weights": [{"is_correction": options}]}}], load())
+
+
+def test_bounds_belong_to_what_is_kept() -> None:
+    agreed = [[-1.0]]
+    given = sequences(agreed, signals={logp("old"): agreed, logp("behaviour"): agreed})
+    terms = ISCorrection(mode="mask", cap=1.0, floor=1.0)(given).token
+    assert terms is not None
+    assert terms.values.tolist() == [1.0]

@@ -32,3 +32,20 @@ def test_it_is_summed_over_tokens_and_options_out_of_range_are_refused() -> None
     assert str(part.reduction) == "sequence_mean"
     with pytest.raises(ConfigError, match="epsilon_high"):
         Objective.parse([{"luspo": {"epsilon_high": -0.1}}], load())
+
+
+def test_either_bound_is_its_own() -> None:
+    # bounds .9 and 1.2: e^.3 is held at 1.2 and e^-.3 at .9, e^.15 = 1.16 and e^-.08 = .92 are free
+    given = sequences(
+        [[0.3], [-0.3], [0.15], [-0.08]],
+        signals={logp("old"): [[0.0]] * 4},
+        fields={"advantages": [[1.0], [-1.0], [1.0], [-1.0]]},
+    )
+    terms = LUSPO(epsilon=0.1, epsilon_high=0.2)(given)
+    assert terms.token is not None
+    assert terms.token.values.tolist() == pytest.approx([-1.2, 0.9, -math.exp(0.15), math.exp(-0.08)])
+    clips = {name: terms.metrics[f"clip_ratio/{name}_mean"].values for name in ("low", "high")}
+    assert {name: one.tolist() for name, one in clips.items() if isinstance(one, torch.Tensor)} == {
+        "low": [0, 1, 0, 0],
+        "high": [1, 0, 0, 0],
+    }

@@ -36,3 +36,11 @@ def test_it_may_look_at_the_rollout_s_policy_instead() -> None:
 def test_a_threshold_is_a_number() -> None:
     with pytest.raises(ValueError, match="threshold"):
         OffPolicyMask(threshold=float("nan"))
+
+
+def test_the_distance_is_a_mean_and_the_threshold_belongs_to_what_is_kept() -> None:
+    # .375 and .375: the mean is the threshold, the sum beyond it
+    given = sequences([[-1.0, -1.0]], signals={logp("behaviour"): [[-0.625, -0.625]]}, fields={"advantages": [[-1.0, -1.0]]})
+    terms = OffPolicyMask(threshold=0.375)(given).token
+    assert terms is not None
+    assert terms.values.tolist() == [1, 1]

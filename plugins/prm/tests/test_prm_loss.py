@@ -73,3 +73,13 @@ def test_the_recipe_and_what_it_scores() -> None:
 def test_steps_before_the_first_wrong_one() -> None:
     wrong = Ragged(torch.tensor([0.0, 1.0, 0.0, 1.0, 0.0, 0.0]), torch.tensor([3, 1, 2]))
     assert steps_before(wrong).tolist() == [1.0, 0.0, 2.0]
+
+
+def test_metrics_of_steps_by_hand() -> None:
+    # Found right, wrong, wrong; marked right, right (.6), wrong (.4): two agree. First wrong: the second, against the third.
+    metrics = PRM()(judged([[0.8, 0.25, 0.1]], [[1.0, 0.6, 0.4]])).metrics
+    accuracy = metrics["accuracy"].values
+    assert isinstance(accuracy, Ragged)
+    assert accuracy.values.tolist() == [1, 0, 1]
+    assert metrics["first_wrong_step"].values.tolist() == [0]  # type: ignore[union-attr]
+    assert PRM()(judged([[0.8, 0.25]], [[0.9, 0.3]])).metrics["first_wrong_step"].values.tolist() == [1]  # type: ignore[union-attr]

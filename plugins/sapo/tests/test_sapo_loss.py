@@ -37,3 +37,10 @@ def test_a_soft_gate_for_each_sign() -> None:
 def test_options_out_of_range_are_refused() -> None:
     with pytest.raises(ConfigError, match="temperature_neg"):
         Objective.parse([{"sapo": {"temperature_neg": 0}}], load())
+
+
+def test_any_positive_advantage_has_the_gate_of_positive_ones() -> None:
+    given = sequences([[math.log(2)]], signals={logp("old"): [[0.0]]}, fields={"advantages": [[0.5]]})
+    terms = SAPO(temperature_pos=0.5, temperature_neg=2.0)(given).token
+    assert terms is not None
+    assert terms.values.tolist() == pytest.approx([-0.5 * 4 * sigmoid(0.5) / 0.5])

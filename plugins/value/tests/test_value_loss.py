@@ -40,3 +40,15 @@ def test_without_a_bound() -> None:
 def test_options_out_of_range_are_refused() -> None:
     with pytest.raises(ConfigError, match="clip"):
         Objective.parse([{"value": {"clip": 0}}], load())
+
+
+def test_a_move_is_bounded_on_either_side() -> None:
+    # vo 1 and a bound of .25; v .25 is held at .75, where the error to 2 is 1.5625 against 3.0625 of v itself;
+    # v .9 is not held, also where vo is -1 and it is held at -.75: errors to -2 of 8.41 and 1.5625
+    terms = ClippedValue(clip=0.25)(batch([0.25, 0.9, 0.9], [1.0, 1.0, -1.0], [2.0, 2.0, -2.0]))
+    assert terms.token is not None
+    assert terms.token.values.tolist() == pytest.approx([3.0625 / 2, 1.21 / 2, 8.41 / 2])
+    # vo 1, v .25, R 0: held at .75, error .5625 against .0625
+    terms = ClippedValue(clip=0.25)(batch([0.25], [1.0], [0.0]))
+    assert terms.token is not None
+    assert terms.token.values.tolist() == pytest.approx([0.5625 / 2])

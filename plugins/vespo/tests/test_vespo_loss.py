@@ -70,3 +70,21 @@ def test_options_out_of_range_are_refused(options: dict[str, object]) -> None:
 
 def test_without_correction_the_sampler_is_not_asked() -> None:
     assert logp("behaviour") not in VESPO(correction="none").signals()
+
+
+def test_a_mask_leaves_what_is_below_the_cap() -> None:
+    terms = VESPO(correction="mask")(batch([0.0, 0.0], [0.1, 0.0], 1.0))  # log w = .1
+    assert terms.token is not None
+    assert terms.token.values.tolist() == pytest.approx([phi(0.1, 2, 3)] * 2)
+    assert terms.metrics["vespo/phi_seq_mean"].values.tolist() == pytest.approx([phi(0.1, 2, 3)])  # type: ignore[union-attr]
+
+
+def test_ratios_that_cancel_are_held_before_they_are_added() -> None:
+    terms = VESPO(correction="none")(batch([30.0, -20.5], [0.0, 0.0], 1.0)).token  # 20 - 20, not 9.5
+    assert terms is not None
+    assert terms.values.tolist() == pytest.approx([phi(0.0, 2, 3)] * 2)
+
+
+def test_an_advantage_of_nothing_counts_as_positive() -> None:
+    found = VESPO()(batch([0.3], [0.0], 0.0)).metrics["vespo/phi_seq_mean"].values
+    assert found.tolist() == pytest.approx([phi(0.3, 2, 3)])  # type: ignore[union-attr]
