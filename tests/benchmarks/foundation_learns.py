@@ -64,7 +64,7 @@ DPO: list[dict[str, Any]] = [{"dpo": {"beta": 0.1}}, {"simpo": {"weight": 0.0}}]
 REWARDS, TASTE = "eval/rewards/accuracies", "eval/simpo/rewards/accuracies"
 CASES = [
     Case("SFT instruct_alpaca", "instruct_alpaca", SFT, "eval/loss", 0.0, {"lora": 5e-4, "full": 5e-5}, 12, 16, 256, 999, 101),
-    Case("DPO pref_sharegpt", "pref_sharegpt", DPO, REWARDS, 0.5, {"lora": 2e-3, "full": 1e-4}, 10, 4, 448, 260, 40),
+    Case("DPO pref_sharegpt", "pref_sharegpt", DPO, REWARDS, 0.5, {"lora": 2e-3, "full": 1e-4}, 20, 8, 768, 260, 40),
     Case("DPO hh_rlhf_harmless", "hh_rlhf_harmless", DPO, REWARDS, 0.5, {"lora": 2e-3, "full": 1e-4}, 20, 8, 128, 1300, 200),
 ]
 
