@@ -4,9 +4,9 @@
 
 SFT: held-out loss, nats per target token; every run starts from the same weights, and a run with learning rate 0 shows what
 not learning ends with. DPO: share of held-out pairs whose chosen answer has the higher implicit reward. With learning rate 0
-every reward is 0 and a tie is no preference, so such a run ends with 0; what it is held against is chance, .5. Beside it
-stands the share of pairs whose chosen answer has the higher mean log-probability, which a model that was never trained
-decides by its own taste (`simpo` with weight 0 measures it and trains nothing).
+every reward is 0 but for rounding, and a tie is no preference, so such a run ends far below .5; what it is held against is
+chance, .5. Beside it stands the share of pairs whose chosen answer has the higher mean log-probability, which a model that
+was never trained decides by its own taste (`simpo` with weight 0 measures it and trains nothing).
 """
 
 from __future__ import annotations
