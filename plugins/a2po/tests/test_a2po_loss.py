@@ -17,9 +17,11 @@ def test_the_implicit_reward_is_fitted_to_the_advantage() -> None:
     given = sequences(
         [[-1.0, -2.0], [-3.0]], reference=[[-1.5, -3.5], [-2.0]], fields={"advantages": [[0.25, 0.25], [-1.0]]}
     )
-    terms = A2PO(beta=0.5)(given).sequence
+    made = A2PO(beta=0.5)(given)
+    terms = made.sequence
     assert terms is not None
     assert terms.tolist() == pytest.approx([0.5625, 0.25])
+    assert made.metrics["implicit_reward"].values.tolist() == pytest.approx([1.0, -0.5])  # type: ignore[union-attr]
     [found] = torch.autograd.grad(terms.sum(), [given.logp.values])
     assert found.tolist() == pytest.approx([0.75, 0.75, 0.5])  # 2 beta (beta r - A), for every token
 

@@ -130,3 +130,17 @@ def test_all_read_the_end_and_the_recipe_is_an_objective() -> None:
     parts = Objective.parse(["regression", "ordinal", *reward(center=0.2)["objective"]], load()).entries
     assert [part.targets for part in parts] == ["end"] * 3
     assert parts[-1].loss == BradleyTerry(center=0.2)
+
+
+def test_metrics_of_ratings() -> None:
+    # Scores 2 and -1 against ratings 3 and 1: off by 1 and 2.
+    metrics = Regression()(scored([2.0, -1.0], [3.0, 1.0])).metrics
+    logged = {name: Tally.of(metric).value() for name, metric in metrics.items()}
+    assert logged == pytest.approx({"mae": 1.5, "min_reward": -1.0, "mean_reward": 0.5, "max_reward": 2.0})
+
+
+def test_a_rating_is_found_where_the_score_lies_between_its_thresholds() -> None:
+    # Thresholds -1 and 2: -3 lies in the first level, 0 and 1 in the second, 4 in the third; marked 1, 2, 3, 3.
+    loss = Ordinal(levels=(1.0, 2.0, 3.0), thresholds=(-1.0, 2.0))
+    found = loss(scored([-3.0, 0.0, 1.0, 4.0], [1.0, 2.0, 3.0, 3.0])).metrics["accuracy"].values
+    assert found.tolist() == [1, 1, 0, 1]  # type: ignore[union-attr]
