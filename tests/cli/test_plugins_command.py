@@ -127,7 +127,8 @@ from burnish import LossRecord, hookimpl
 
 @hookimpl
 def burnish_losses():
-    return [LossRecord(name="likely", target="fake_mine.loss:Likely", summary="-lp", data="sequence", reduction="token_mean", api=1)]
+    kept = {"summary": "-lp", "data": "sequence", "reduction": "token_mean", "api": 1}
+    return [LossRecord(name="likely", target="fake_mine.loss:Likely", **kept)]
 """
 LIKELY = '''
 from dataclasses import dataclass
