@@ -1,7 +1,7 @@
 """A reference that follows the policy: after some steps its weights become another average of the policy's.
 
-In: the trained parameters of the policy and a frozen copy of it. Out: new values in the copy, and a state to go on from. Below an
-adapter both share their weights, and what is averaged are the adapter's factors. Knows no loss and no process.
+In: the trained parameters of the policy and a frozen copy of it. Out: new values in the copy, and a state to go on from. Below
+an adapter both share their weights, and what is averaged are the adapter's factors. Knows no loss and no process.
 """
 
 from __future__ import annotations
