@@ -48,3 +48,10 @@ def test_what_is_clipped_is_counted_on_either_side() -> None:
         "low": [0, 0, 1, 0],
         "high": [1, 0, 0, 0],
     }
+
+
+def test_a_mean_beyond_80_nats_is_held() -> None:
+    given = sequences([[-1.0]], signals={logp("old"): [[-101.0]]}, fields={"advantages": [[-1.0]]})
+    terms = GMPO()(given).sequence
+    assert terms is not None
+    assert terms.tolist() == pytest.approx([math.exp(80)])

@@ -14,7 +14,7 @@ from burnish.registry import LossRecord
 from burnish.testing.conformance import formula, running, wording
 from burnish.testing.conformance.checking import Check, Rows, run_checks
 from burnish.testing.conformance.contract import broken, contract
-from burnish.testing.conformance.report import Profile, Report
+from burnish.testing.conformance.report import Profile, Report, Result
 from burnish.testing.conformance.rows import TURNED
 from burnish.testing.conformance.subject import Subject, installed, loss_subject, title_of
 
@@ -54,9 +54,7 @@ RUNNING: tuple[Check[Subject], ...] = (
 LONG: tuple[Check[Subject], ...] = (
     Check("bfloat16", "a signal of its own that computes in the model's precision", running.rounded, on_rows=False),
     Check("float32", "a difference of large numbers that nearly cancel", running.single),
-)
-PROCESSES: tuple[Check[Subject], ...] = (
-    Check("ranks", "anything that asks for the rank, or a statistic that is not of the whole batch", running.ranks),
+    Check("ranks", "anything that asks for the rank, or a statistic of a part of the batch", running.ranks, on_rows=False),
 )
 NUM_RUNS = 4  # batches of rows that models run on in the full profile
 
@@ -77,16 +75,17 @@ def check_loss(
         subject = loss_subject(loss, registry, data, options, profile)
     except BurnishError as error:
         return Report(title, (broken(error),))
-    results = (kept, *run_checks(subject, [*WORDING, *fitting(subject)], subject.examples))
-    first = subject.examples[:1]
-    if profile == "fast":
-        results += run_checks(subject, RUNNING, first)
-    else:
-        results += run_checks(subject, [*RUNNING, *LONG], subject.examples[:NUM_RUNS]) + run_checks(subject, PROCESSES, first)
-    return Report(title, results)
+    on_numbers = run_checks(subject, [*WORDING, *fitting(subject)], subject.examples)
+    return Report(title, (kept, *on_numbers, *run_on_models(subject)))
 
 
 def fitting(subject: Subject) -> list[Check[Subject]]:
     """The checks of the formula that its kind of data has a meaning for."""
     of_kinds = {"preference": frozenset(TURNED), "dashboard": frozenset(ROLES), "empty": frozenset(FITTING)}
     return [check for check in FORMULA if subject.entry.data in of_kinds.get(check.name, {subject.entry.data})]
+
+
+def run_on_models(subject: Subject) -> tuple[Result, ...]:
+    """The checks that train tiny models: on one batch, in the full profile on several and more of them."""
+    checks, count = (RUNNING, 1) if subject.profile == "fast" else ((*RUNNING, *LONG), NUM_RUNS)
+    return run_checks(subject, checks, subject.examples[:count])

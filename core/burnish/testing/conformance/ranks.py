@@ -11,6 +11,7 @@ import pickle
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from burnish.testing.evaluation import Evaluation, evaluate
 
 NUM_RANKS = 2
 LIMIT_S = 120.0
+GRACE_S = 1.0  # for the others to fail by themselves, and to say why
 
 
 def on_two_ranks(objective: Objective, arguments: tuple[Any, ...], others: Mapping[str, nn.Module]) -> list[Evaluation]:
@@ -38,15 +40,36 @@ def on_two_ranks(objective: Objective, arguments: tuple[Any, ...], others: Mappi
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
         command = [sys.executable, "-m", __name__, name, *_custom_files(objective)]
         processes = [
-            subprocess.Popen(command, env={**environment, "RANK": str(rank)}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-            for rank in range(NUM_RANKS)
+            _started(command, {**environment, "RANK": str(rank)}, folder / f"errors-{rank}") for rank in range(NUM_RANKS)
         ]
-        said = [process.communicate(timeout=LIMIT_S)[1] for process in processes]
+        try:
+            _wait(processes)
+        finally:
+            for process in processes:
+                process.kill()
+                process.wait()
         for rank, process in enumerate(processes):
-            if process.returncode:
-                last = said[rank].decode(errors="replace").strip().splitlines()[-1]
-                raise Broken(f"rank {rank} of {NUM_RANKS} failed: {last}")
+            said = (folder / f"errors-{rank}").read_text(encoding="utf-8", errors="replace").strip()
+            if process.returncode > 0:
+                raise Broken(f"rank {rank} of {NUM_RANKS} failed: {said.splitlines()[-1] if said else process.returncode}")
+        if any(process.returncode for process in processes):
+            raise Broken(f"{NUM_RANKS} processes did not end within {LIMIT_S:g} s")
         return [pickle.loads((folder / f"said-{rank}").read_bytes()) for rank in range(NUM_RANKS)]
+
+
+def _started(command: list[str], environment: dict[str, str], errors: Path) -> subprocess.Popen[bytes]:
+    with errors.open("wb") as stream:
+        return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=stream)
+
+
+def _wait(processes: list[subprocess.Popen[bytes]]) -> None:
+    """Until all have ended, or one has failed: the others would wait for it forever."""
+    until = time.monotonic() + LIMIT_S
+    while time.monotonic() < until and any(process.poll() is None for process in processes):
+        if any(process.returncode for process in processes):
+            time.sleep(GRACE_S)
+            return
+        time.sleep(0.05)
 
 
 def _custom_files(objective: Objective) -> list[str]:

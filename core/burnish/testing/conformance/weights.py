@@ -10,7 +10,7 @@ from burnish.registry import WeightRecord
 from burnish.testing.conformance.checking import Check, Rows, run_checks
 from burnish.testing.conformance.contract import broken, contract
 from burnish.testing.conformance.formula import not_negative
-from burnish.testing.conformance.losses import LONG, NUM_RUNS, PROCESSES, RUNNING, WORDING, fitting
+from burnish.testing.conformance.losses import WORDING, fitting, run_on_models
 from burnish.testing.conformance.report import Profile, Report
 from burnish.testing.conformance.subject import Subject, installed, title_of, weight_subject
 
@@ -35,8 +35,5 @@ def check_weight(
         subject = weight_subject(weight, registry, data, options, profile)
     except BurnishError as error:
         return Report(title, (broken(error),))
-    formula: list[Check[Subject]] = [*WORDING, *weight_checks(subject)]
-    first, runs = subject.examples[:1], RUNNING if profile == "fast" else (*RUNNING, *LONG)
-    results = (kept, *run_checks(subject, formula, subject.examples))
-    results += run_checks(subject, runs, first if profile == "fast" else subject.examples[:NUM_RUNS])
-    return Report(title, results + (() if profile == "fast" else run_checks(subject, PROCESSES, first)))
+    on_numbers = run_checks(subject, [*WORDING, *weight_checks(subject)], subject.examples)
+    return Report(title, (kept, *on_numbers, *run_on_models(subject)))

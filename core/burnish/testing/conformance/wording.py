@@ -46,6 +46,7 @@ COMPARISONS: dict[type[ast.cmpop], Callable[[Tensor, Tensor], Tensor]] = {
     ast.Gt: operator.gt,
     ast.GtE: operator.ge,
 }
+NEAR = 1e-3  # to an end that does not belong to a range
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 RANGE = re.compile(
     rf"[;,.]\s*(?:(?P<open>above)\s(?P<above>{NUMBER})"
@@ -91,9 +92,10 @@ def fields(subject: Subject, _: Rows) -> None:
         for wrong in map(int, outside) if isinstance(value, int) else [*outside, math.nan]:
             if _accepts(subject, field.name, wrong):
                 raise Broken(f"`{field.name}` accepts {wrong}")
-        for end in _inside(found) if stated is not None and found else ():
-            if not _accepts(subject, field.name, type(value)(end)):
-                raise Broken(f"`{field.name}` refuses {end:g}, which its docstring allows")
+        inside = list(_inside(found)) if stated is not None and found else []
+        for right in {int(end) for end in inside if end == int(end)} if isinstance(value, int) else inside:
+            if not _accepts(subject, field.name, right):
+                raise Broken(f"`{field.name}` refuses {right:g}, which its docstring allows")
 
 
 def copies(subject: Subject, _: Rows) -> None:
@@ -179,8 +181,8 @@ def _outside(found: re.Match[str]) -> Iterator[float]:
 
 
 def _inside(found: re.Match[str]) -> Iterator[float]:
-    """The ends that belong to a stated range."""
-    yield from (end for end, belongs, _ in _ends(found) if belongs)
+    """The ends that belong to a stated range, numbers just within the others."""
+    yield from (end if belongs else end - direction * NEAR for end, belongs, direction in _ends(found))
 
 
 def _accepts(subject: Subject, name: str, value: float) -> bool:
