@@ -128,8 +128,8 @@ def refusals() -> Iterator[Any]:
     yield pytest.param({"advantage": "no_such"}, "no advantage named 'no_such'", id="no such advantage")
     yield pytest.param({"backend": {"hf": {"rows": 3}}}, "unknown key. Did you mean 'max_rows'", id="no such option")
     yield pytest.param({"advantage": {"a": {}, "b": {}}}, "one name with its options", id="two advantages")
-    yield pytest.param({"sampling": {"temperature": 0.0}}, "rollout.sampling.temperature: should be greater than 0", id="greedy")
-    yield pytest.param({"sampling": {"max_new_tokens": 4096, "temperature": 1.0}}, "leaves the model's 512 positions", id="context")
+    yield pytest.param({"sampling": {"temperature": 0.0}}, "sampling.temperature: should be greater than 0", id="greedy")
+    yield pytest.param({"sampling": {"max_new_tokens": 4096}}, "leaves the model's 512 positions", id="context")
 
 
 @pytest.mark.parametrize(("rollout", "said"), [*refusals()])

@@ -135,5 +135,5 @@ def test_a_reward_that_cannot_work_says_so_itself(tmp_path: Path) -> None:
         "from burnish.errors import RewardError\n\n\nclass Locked:\n    def __init__(self):\n"
         "        raise RewardError('programs cannot be shut in on this machine')\n"
     )
-    with pytest.raises(RewardError, match="^programs cannot be shut in on this machine$"):
+    with pytest.raises(RewardError, match=r"^programs cannot be shut in on this machine$"):
         load_reward(f"{tmp_path / 'locked.py'}:Locked", load(run_code=True))

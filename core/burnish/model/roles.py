@@ -110,7 +110,7 @@ class Roles:
         [states] = self.score("teacher", layout, sites, (hidden(),)).values()
         scorer = self.teacher and self.teacher.scorer
         if not isinstance(scorer, Scorer):
-            raise ModelError("a teacher to compare with is a whole model of its own; this one is wrapped or shares the policy's")
+            raise ModelError("a teacher to compare with is a whole model of its own; this one is wrapped, or the policy's")
         return Beside(states, torch.no_grad()(scorer.logits))
 
     def score_frozen(
