@@ -56,7 +56,28 @@ SIDES = {"_w": "_l", "_l": "_w"}  # ends of names
 NAMES = {"desirable_weight": "undesirable_weight", "undesirable_weight": "desirable_weight"}
 
 # Mutants that compute the same numbers, by loss and change, and why.
-EQUIVALENT: dict[tuple[str, str], str] = {}
+ONE_TARGET = "A sequence has one target, its end, so the last of its scores is their sum."
+COLUMNS = "Of two axes, 1 is the last one."
+EQUIVALENT: dict[tuple[str, str], str] = {
+    ("bco", "0.0 -> 1.0: `before, seen = state if state is not None else (1.0, 0)`"): "It is multiplied by 0, the answers so far.",
+    ("bradley_terry", "r_w -> r_l: `metrics = {'accuracy': Metric((r_w > r_l).to(r_l)), 'margin': Metric(r_w - r_l)}`"): (
+        "Only the precision is taken from it."
+    ),
+    (
+        "bradley_terry",
+        ".last -> .sum: `r_w, r_l = (view.signal(score()).sum() for view in (batch.chosen, batch.rejected))`",
+    ): ONE_TARGET,
+    ("ordinal", ".last -> .sum: `r = batch.signal(score()).sum()`"): ONE_TARGET,
+    ("ordinal", "no minus: `odd = float(ratings[~at.any(+1)][0])`"): COLUMNS,
+    ("ordinal", "no minus: `return at.to(torch.int64).argmax(+1)`"): COLUMNS,
+    ("prm", "no .detach(): `return (lambda _: _)(evidence).map(lambda values: (values < 0).to(values))`"): (
+        "A comparison has no gradient."
+    ),
+    ("prm", "targets swapped: `marked, found = (is_wrong(right - wrong), is_wrong(label - 0.5))`"): (
+        "Both metrics compare the two, and it does not matter which comes first."
+    ),
+    ("regression", ".last -> .sum: `r, y = (batch.signal(score()).sum(), batch.scalar('rating'))`"): ONE_TARGET,
+}
 
 
 @dataclass(frozen=True)

@@ -88,3 +88,9 @@ def test_ratios_that_cancel_are_held_before_they_are_added() -> None:
 def test_an_advantage_of_nothing_counts_as_positive() -> None:
     found = VESPO()(batch([0.3], [0.0], 0.0)).metrics["vespo/phi_seq_mean"].values
     assert found.tolist() == pytest.approx([phi(0.3, 2, 3)])  # type: ignore[union-attr]
+
+
+def test_a_sequence_far_below_is_held() -> None:
+    terms = VESPO(correction="none", k_pos=0.1)(batch([-20.0, -20.0], [0.0, 0.0], 1.0)).token
+    assert terms is not None
+    assert terms.values.tolist() == pytest.approx([phi(math.log(1e-8), 0.1, 3)] * 2)

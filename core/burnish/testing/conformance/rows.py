@@ -104,7 +104,7 @@ def units_of(rows: Rows, registry: Registry) -> list[Unit]:
     return list(_units_of(json.dumps(list(rows)), registry))
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=128)
 def _units_of(text: str, registry: Registry) -> tuple[Unit, ...]:
     """Of rows as JSON; kept, since many checks look at the same ones."""
     rows = json.loads(text)
