@@ -59,7 +59,9 @@ NAMES = {"desirable_weight": "undesirable_weight", "undesirable_weight": "desira
 ONE_TARGET = "A sequence has one target, its end, so the last of its scores is their sum."
 COLUMNS = "Of two axes, 1 is the last one."
 EQUIVALENT: dict[tuple[str, str], str] = {
-    ("bco", "0.0 -> 1.0: `before, seen = state if state is not None else (1.0, 0)`"): "It is multiplied by 0, the answers so far.",
+    ("bco", "0.0 -> 1.0: `before, seen = state if state is not None else (1.0, 0)`"): (
+        "It is multiplied by the number of answers before, 0."
+    ),
     ("bradley_terry", "r_w -> r_l: `metrics = {'accuracy': Metric((r_w > r_l).to(r_l)), 'margin': Metric(r_w - r_l)}`"): (
         "Only the precision is taken from it."
     ),
