@@ -26,17 +26,17 @@ from burnish.data.dataset import TrainData
 from burnish.data.render import Renderer
 from burnish.data.units import Sequence, Unit
 from burnish.engine.distributed import on_first
-from burnish.engine.export import distinct
-from burnish.engine.sharding import unsharded, whole
+from burnish.engine.recording import Recorder
+from burnish.engine.sending import Sender
+from burnish.engine.sharding import unsharded
 from burnish.engine.step import StepRunner
-from burnish.errors import ConfigError, ModelError
+from burnish.errors import ConfigError
 from burnish.model.adapters import has_adapter
-from burnish.model.signals import Role, Signal, logp, value
+from burnish.model.signals import logp
 from burnish.objective.compose import Objective
-from burnish.objective.readings import column
 from burnish.registry import AdvantageRecord, BackendRecord, EnvironmentRecord, Record, Registry
 from burnish.rollout.batches import OnlineBatches
-from burnish.rollout.contract import Advantage, Backend, Environment, Held
+from burnish.rollout.contract import Advantage, Backend, Environment
 from burnish.rollout.foreseen import steps_a_pass
 from burnish.rollout.journal import Journal
 from burnish.rollout.judge import Judge, with_advantages
@@ -45,7 +45,6 @@ from burnish.rollout.play import GREEDY, Player, Prompt
 from burnish.rollout.rewards import Reward
 from burnish.rollout.single_turn import SingleTurn
 from burnish.rollout.trajectory import Trajectory
-from burnish.rollout.waiting import finish
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,6 @@ class Rollouts:
     accelerator: Accelerator
     step: Callable[[], int]
     tells: Callable[..., None]
-    sent: int | None = None
 
     def batches(self, data: TrainData, folder: Any) -> OnlineBatches:
         """The source of the run's global batches."""
@@ -135,7 +133,7 @@ class Rollouts:
         mine = self._play(prompts, [*range(self.online.section.group_size), *([GREEDY] if "greedy" in needs else [])], number)
         examples = {prompt.group: prompt.example for prompt in prompts}
         judged = Judge(rewards, self.tokenizer)(mine, [examples[one.origin.group] for one in mine])
-        scored = self._scored(judged, "values" in needs)
+        scored = self.recorder(judged, "values" in needs)
         every = sorted(self._together(scored), key=lambda one: (one.origin.group, one.origin.member))
         greedy = {one.origin.group: one.reward for one in every if one.origin.member == GREEDY}
         weights = {reward.name: reward.weight for reward in rewards}
@@ -145,7 +143,7 @@ class Rollouts:
         """What this rank plays: its share; where the ranks hold one model together, or a server plays, the first has all."""
         accelerator, version = self.accelerator, self.step()
         if not self.online.backend.capabilities.live:
-            self._send(version)
+            self.sender.send(version)
             played = on_first(accelerator, lambda: self.player.play(prompts, members, number, version))
             return played[accelerator.process_index :: accelerator.num_processes]
         if self._as_one:
@@ -154,56 +152,23 @@ class Rollouts:
         played = self.player.play(share, members, number, version)
         return played if not self._as_one or accelerator.is_main_process else []
 
+    @cached_property
+    def sender(self) -> Sender:
+        """Gives the backend the weights."""
+        return Sender(self.online.backend, self.model, self.accelerator)
+
+    @cached_property
+    def recorder(self) -> Recorder:
+        """Notes what must be known of trajectories before the weights move."""
+        section, batch_size = self.online.section, self.config.train.batch_size
+        return Recorder(self.objective, self.runner, moves=section.epochs * steps_a_pass(section, batch_size) > 1)
+
     def _awaken(self, prompt: Prompt) -> None:
         """One forward of the whole: in it sharded layers learn whose they are, which the sampler does not tell them."""
         ids = np.array(prompt.ids, np.int64)
         nothing = np.zeros(len(ids), np.bool_)
         sequence = Sequence(ids, {"completion": nothing})
         self.runner.roles.score_frozen("old", [sequence], [nothing], (logp("old"),), self.runner.budget)
-
-    def _scored(self, trajectories: List[Trajectory], with_values: bool) -> list[Trajectory]:
-        """With what must be known before the weights move: `old` where it will differ from the policy, `reference`, values."""
-        wanted: list[tuple[Role, tuple[Signal, ...]]] = [("reference", self.objective.signals("reference"))]
-        section = self.online.section
-        if section.epochs * steps_a_pass(section, self.config.train.batch_size) > 1:
-            wanted.append(("old", self.objective.signals("old")))
-        scored = list(trajectories)
-        whole_ones = [place for place, one in enumerate(scored) if one.is_trainable]
-        if with_values:
-            wanted.append(("old", (value(role="old"),)))
-        for role, signals in wanted:
-            if not signals:
-                continue
-            sequences = [scored[place].unit().sequences[0] for place in whole_ones]
-            masks = [sequence.masks["completion"] for sequence in sequences]
-            found = self.runner.roles.score_frozen(role, sequences, masks, signals, self.runner.budget)
-            for place, mask, numbers in zip(whole_ones, masks, found, strict=True):
-                given = {}
-                for signal, values in numbers.items():
-                    spread = np.zeros(len(mask), np.float32)
-                    spread[mask] = values
-                    given[column(signal)] = spread
-                scored[place] = scored[place].with_tokens(**given)
-        return scored
-
-    def _send(self, version: int) -> None:
-        """Give the backend the weights of `version`, unless it has them; ModelError when its receipt says otherwise."""
-        if self.sent == version:
-            return
-        weights = whole(distinct(self.model), self.accelerator.is_main_process)
-
-        def send() -> None:
-            receipt = finish(self.online.backend.update(version, weights))
-            sent = {name: Held.of(tensor) for name, tensor in weights.items()}
-            if receipt.version != version or dict(receipt.tensors) != sent:
-                wrong = sorted(name for name in {*sent, *receipt.tensors} if sent.get(name) != receipt.tensors.get(name))
-                raise ModelError(
-                    f"the backend does not hold the weights of step {version}: its receipt is for step {receipt.version}, and "
-                    f"{len(wrong)} tensors differ, for example {wrong[:1]}"
-                )
-
-        on_first(self.accelerator, send)
-        self.sent = version
 
     @property
     def _as_one(self) -> bool:
