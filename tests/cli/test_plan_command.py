@@ -61,6 +61,14 @@ def test_every_section_is_printed_without_any_weights_file(config: Path) -> None
     assert "evaluation: nothing is held out" in result.stdout
 
 
+def test_a_margin_that_no_part_reads(config: Path) -> None:
+    rows = [{"prompt": f"question {index}", "chosen": " yes", "rejected": " no", "margin": 1.0} for index in range(10)]
+    (config.parent / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    sentence = "  rows of main have a margin, which no part of the objective reads"
+    assert sentence in invoke(config, "objective=[apo_zero]").stdout.splitlines()
+    assert sentence not in invoke(config).stdout.splitlines()  # dpo adds it to its gap
+
+
 def unit(*texts: str) -> Unit:
     def sequence(text: str) -> Sequence:
         ids = np.frombuffer(text.encode(), dtype=np.uint8).astype(np.int64)

@@ -63,11 +63,21 @@ def test_the_model_is_loaded_by_transformers(make_config: MakeConfig, model_fold
     assert (result.model_path / "generation_config.json").is_file()
 
 
+@pytest.mark.parametrize(("loss", "times"), [("apo_zero", 1), ("dpo", 0)])
+def test_a_margin_that_no_part_reads_is_said_once(
+    make_config: MakeConfig, loss: str, times: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(make_config(objective=[loss], train={"steps": 2}), data=[{**pair, "margin": 0.5} for pair in PAIRS])
+    told = "".join(capsys.readouterr())
+    assert told.count("rows of main have a margin, which no part of the objective reads") == times
+
+
 def test_the_card_says_what_was_done_and_whom_to_cite(make_config: MakeConfig) -> None:
     card = (train(make_config(**EVALUATED)).model_path / "README.md").read_text()
     assert "arXiv:2305.18290" in card
     for word in ("main: 24 rows (preference)", "beta: 0.1", "plugin dpo", "torch", "eval/loss", "library_name: transformers"):
         assert word in card
+    assert "plugin kto" not in card, "installed, and had no part in the run"
 
 
 def test_live_objects_take_the_place_of_names(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def plan(
     found = forecast(loaded, registry)
     sections = {
         "config": to_yaml(loaded).rstrip().splitlines(),
-        "data": found.data.report.lines(),
+        "data": [*found.data.report.lines(), *found.ignored],
         "steps": steps(loaded, found),
         "tokens": tokens(loaded, found),
         "memory": memory(found),

@@ -24,12 +24,13 @@ from burnish.engine.budget import activation_bytes, choose_budget, free_bytes
 from burnish.engine.models import with_head
 from burnish.engine.optim import build_optimizer
 from burnish.model.check import LayoutReport, foreseen_layout
-from burnish.model.head import tile_rows
 from burnish.model.loading import load_shapes, load_tokenizer
 from burnish.model.scorer import base_of
+from burnish.model.tile import tile_rows
 from burnish.objective.compose import Objective
 from burnish.objective.entries import check_kinds
 from burnish.objective.roles import check_roles
+from burnish.objective.unread import unread
 from burnish.rollout.foreseen import foreseen_batches, num_steps, seen_kinds
 
 if TYPE_CHECKING:
@@ -70,7 +71,8 @@ class TokenCount:
 @dataclass(frozen=True)
 class Forecast:
     """What is known of a run. num_steps: None for a stream without `train.steps`; memory: part -> bytes; off: feature -> why;
-    roles: whose log-probabilities are needed, None when the objective names code, which is not run."""
+    roles: whose log-probabilities are needed, None when the objective names code, which is not run; ignored: sentences on what
+    comes with the rows and is not read."""
 
     data: TrainData
     num_steps: int | None
@@ -82,6 +84,7 @@ class Forecast:
     free: int
     device: torch.device
     off: Mapping[str, str]
+    ignored: tuple[str, ...]
 
 
 def forecast(config: Config, registry: Registry) -> Forecast:
@@ -111,7 +114,9 @@ def forecast(config: Config, registry: Registry) -> Forecast:
         budget = choose_budget(model, shape, train.precision, train.gradient_checkpointing, device)
     steps = train.steps or num_steps(config.rollout, data, train.epochs, train.batch_size)
     batches = foreseen_batches(config.rollout, data, train.batch_size)
-    tokens = count_tokens(islice(batches, min(steps or MEASURED_STEPS, MEASURED_STEPS)), budget, layout.kind)
+    measured = list(islice(batches, min(steps or MEASURED_STEPS, MEASURED_STEPS)))
+    tokens = count_tokens(measured, budget, layout.kind)
+    ignored = [] if objective is None else unread(objective, [unit for units in measured for unit in units])
     roles = None if objective is None else frozenset[str](objective.roles)
     frozen = [load_shapes(section, registry, tokenizer) for section in _frozen(config, roles)]
     return Forecast(
@@ -125,6 +130,7 @@ def forecast(config: Config, registry: Registry) -> Forecast:
         free=free_bytes(device),
         device=device,
         off=dict(_off(config, layout, roles, data)),
+        ignored=tuple(ignored),
     )
 
 

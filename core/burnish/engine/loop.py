@@ -27,6 +27,7 @@ from burnish.engine.randomness import random_state
 from burnish.engine.run import Run
 from burnish.engine.step import StepResult
 from burnish.errors import RunError
+from burnish.objective.unread import unread
 from burnish.registry.hookspecs import Request
 
 
@@ -49,7 +50,9 @@ def train_loop(run: Run) -> None:
         if state.step == 0 and config.evaluate.at_start:
             evaluate_now(run)
         remaining = 0 if run.is_stale else run.num_steps - state.step
-        for batch in islice(run.batches.batches(state.cursor), remaining):
+        for place, batch in enumerate(islice(run.batches.batches(state.cursor), remaining)):
+            if place == 0:
+                run.progress.say(*unread(run.objective, batch.units))
             run.random = random_state()
             metrics = {**update(run, batch.units), **batch.metrics}
             if run.following is not None:
