@@ -1,34 +1,46 @@
 """Mutants of every registered loss and weight: small mistakes planted in its formula, and whether its tests find them.
 
-    python tests/benchmarks/loss_mutants.py [NAME ...]
+    python tests/benchmarks/loss_mutants.py [NAME ...] [--resume] [--processes 2]
 
 For each loss some 30 copies of its source with one change are made: a sign, a sum for a mean, an off-by-one, a missing stop of
 the gradient, swapped roles, a constant, a comparison. The conformance kit's checks that need no model run first, then the tests
-of the loss's own package. Writes docs/results/mutants.md, after every loss, when all are run; prints only, when some are named.
+of the loss's own package, the quickest ones first. A loss's result is a line of JSON in the file of `--results`, written as it
+comes; `--resume` keeps those whose source and tests are what they were. When none is missing, docs/results/mutants.md is
+written.
+
+Left out are mutants that compute the same numbers: the same formula in other words, and a `.detach()` of what never carried a
+gradient in the checks and tests of the unchanged loss. What is the same for other reasons stands in same_numbers.py.
 """
 
 from __future__ import annotations
 
+import argparse
 import ast
 import contextlib
-import copy
+import gc
+import hashlib
 import importlib
 import inspect
 import io
-import random
+import json
+import multiprocessing
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
+from mutations import WATCH, Mutant, mutants, watched
+from same_numbers import SAME_NUMBERS
 
 from burnish.errors import BurnishError
+from burnish.objective import Ragged
 from burnish.registry import LossRecord, Registry, WeightRecord, load
 from burnish.testing.conformance.losses import WORDING, fitting
 from burnish.testing.conformance.subject import Subject, loss_subject, weight_subject
@@ -36,187 +48,94 @@ from burnish.testing.conformance.weights import weight_checks
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = ROOT / "docs" / "results" / "mutants.md"
+RESULTS = ROOT / "runs" / "loss_mutants.jsonl"
 MOST = 30  # mutants of a loss
 LIMIT_S = 60  # for one mutant
-OWN_TESTS = ("-q", "-x", "-p", "no:cacheprovider", "-c", "/dev/null", "--import-mode=importlib", "-k", "not conform")
-UNMUTATED = frozenset({"signals", "derived_signals"})  # what they lack is an error at once, what they have too much a check's
-OPPOSITE: dict[type, type] = {
-    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.Pow: ast.Mult,
-    ast.Gt: ast.Lt, ast.Lt: ast.Gt, ast.GtE: ast.Gt, ast.LtE: ast.Lt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
-}  # fmt: skip
-ATTRIBUTES = {
-    "sum": "mean", "mean": "sum", "last": "sum", "chosen": "rejected", "rejected": "chosen", "log_ratio": "logp",
-    "minimum": "maximum", "maximum": "minimum", "min": "max", "max": "min",
-}  # fmt: skip
-IDENTITIES = frozenset({"detach", "clamp", "relu", "abs", "exp"})  # calls that are left out
-ODD = frozenset({"logsigmoid", "logistic", "log_odds", "contrast"})  # functions whose argument's sign matters
-SYMMETRIC = frozenset({"min", "max"})
-LEVELS = frozenset({"token", "sequence", "pair", "list"})
-SIDES = {"_w": "_l", "_l": "_w"}  # ends of names
-NAMES = {"desirable_weight": "undesirable_weight", "undesirable_weight": "desirable_weight"}
-
-# Mutants that compute the same numbers, by loss and change, and why.
-ONE_TARGET = "A sequence has one target, its end, so the last of its scores is their sum."
-COLUMNS = "Of two axes, 1 is the last one."
-EQUIVALENT: dict[tuple[str, str], str] = {
-    ("bco", "0.0 -> 1.0: `before, seen = state if state is not None else (1.0, 0)`"): (
-        "It is multiplied by the number of answers before, 0."
-    ),
-    ("bradley_terry", "r_w -> r_l: `metrics = {'accuracy': Metric((r_w > r_l).to(r_l)), 'margin': Metric(r_w - r_l)}`"): (
-        "Only the precision is taken from it."
-    ),
-    (
-        "bradley_terry",
-        ".last -> .sum: `r_w, r_l = (view.signal(score()).sum() for view in (batch.chosen, batch.rejected))`",
-    ): ONE_TARGET,
-    ("ordinal", ".last -> .sum: `r = batch.signal(score()).sum()`"): ONE_TARGET,
-    ("ordinal", "no minus: `odd = float(ratings[~at.any(+1)][0])`"): COLUMNS,
-    ("ordinal", "no minus: `return at.to(torch.int64).argmax(+1)`"): COLUMNS,
-    ("prm", "no .detach(): `return (lambda _: _)(evidence).map(lambda values: (values < 0).to(values))`"): (
-        "A comparison has no gradient."
-    ),
-    ("prm", "targets swapped: `marked, found = (is_wrong(right - wrong), is_wrong(label - 0.5))`"): (
-        "Both metrics compare the two, and it does not matter which comes first."
-    ),
-    ("regression", ".last -> .sum: `r, y = (batch.signal(score()).sum(), batch.scalar('rating'))`"): ONE_TARGET,
-}
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """One change. what: it, and the line that it makes: ``Sub -> Add: `h = r_w + r_l` ``."""
-
-    what: str
-    tree: ast.Module
+OWN_TESTS = (
+    *("-q", "-x", "-c", "/dev/null", "--import-mode=importlib", "-k", "not conform"),
+    *("-p", "no:cacheprovider", "-p", "no:unraisableexception", "-p", "no:threadexception"),
+)  # fmt: skip
+PASSED, FAILED = frozenset({0, 5}), frozenset({1, 2})  # exit codes of pytest: none collected, and errors of collection
 
 
 @dataclass
 class Tried:
-    """What became of a loss's mutants."""
+    """What became of a loss's mutants. same: how many were left out; fingerprint: of the source and its tests."""
 
     name: str
+    fingerprint: str
     by_kit: int = 0
     by_tests: int = 0
+    same: int = 0
     survivors: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
     @property
+    def explained(self) -> list[str]:
+        """Survivors that compute the same numbers."""
+        return [one for one in self.survivors if (self.name, one) in SAME_NUMBERS]
+
+    @property
+    def missed(self) -> list[str]:
+        """Survivors that a test could have found."""
+        return [one for one in self.survivors if (self.name, one) not in SAME_NUMBERS]
+
+    @property
+    def killed(self) -> int:
+        """How many were found."""
+        return self.by_kit + self.by_tests
+
+    @property
     def total(self) -> int:
-        """All mutants that could have been found: those that compute the same numbers left out."""
-        return self.by_kit + self.by_tests + len([one for one in self.survivors if (self.name, one) not in EQUIVALENT])
+        """All mutants that could have been found."""
+        return self.killed + len(self.missed)
 
 
-def mutants(tree: ast.Module, classes: set[str]) -> Iterator[Mutant]:
-    """Every single change of a method of `classes` or of a function beside them."""
-    lines = [place for place, node in enumerate(ast.walk(tree)) if isinstance(node, ast.stmt | ast.keyword)]
-    for place, node in enumerate(ast.walk(tree)):
-        for what, change in _changes(node):
-            if _is_formula(tree, node, classes):
-                changed = copy.deepcopy(tree)
-                nodes = list(ast.walk(changed))
-                change(nodes[place])
-                ast.fix_missing_locations(changed)
-                around = [nodes[at] for at in lines if any(nodes[place] is inner for inner in ast.walk(nodes[at]))]
-                said = ast.unparse(around[-1]).splitlines()[0]
-                yield Mutant(f"{what}: `{said}`", changed)
+class Quickest:
+    """A pytest plugin: tests that failed before come first, then the quickest."""
 
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.failures: dict[str, int] = {}
 
-def _is_formula(tree: ast.Module, node: ast.AST, classes: set[str]) -> bool:
-    for top in tree.body:
-        functions = [top] if isinstance(top, ast.FunctionDef) else []
-        if isinstance(top, ast.ClassDef) and top.name in classes:
-            functions = [one for one in top.body if isinstance(one, ast.FunctionDef) and one.name not in UNMUTATED]
-        if any(node is inner for function in functions for part in function.body for inner in _computing(part)):
-            return True
-    return False
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Order them."""
+        items.sort(key=lambda item: (-self.failures.get(item.nodeid, 0), self.seconds.get(item.nodeid, 0.0)))
 
-
-def _computing(node: ast.AST) -> Iterator[ast.AST]:
-    """What is below a node, but for the messages of errors."""
-    if not isinstance(node, ast.Raise):
-        yield node
-        for child in ast.iter_child_nodes(node):
-            yield from _computing(child)
-
-
-def _changes(node: ast.AST) -> Iterator[tuple[str, Callable[[Any], None]]]:
-    """What can be changed of a node, in words, and how."""
-
-    def replaced(name: str, value: Any) -> Callable[[Any], None]:
-        return lambda target: setattr(target, name, value)
-
-    if isinstance(node, ast.BinOp) and type(node.op) in OPPOSITE:
-        other = OPPOSITE[type(node.op)]
-        yield f"{type(node.op).__name__} -> {other.__name__}", replaced("op", other())
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub):
-        yield "right side left out", lambda target: _scale(target, "right", 0)
-    if isinstance(node, ast.Tuple) and isinstance(node.ctx, ast.Store) and len(node.elts) == 2:
-        yield "targets swapped", lambda target: target.elts.reverse()
-    if isinstance(node, ast.keyword) and node.arg in LEVELS:
-        yield "terms negated", lambda target: setattr(target, "value", ast.UnaryOp(ast.USub(), target.value))
-        yield "terms doubled", lambda target: _scale(target, "value", 2)
-    if isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in OPPOSITE:
-        other = OPPOSITE[type(node.ops[0])]
-        yield f"{type(node.ops[0]).__name__} -> {other.__name__}", replaced("ops", [other()])
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        yield "no minus", replaced("op", ast.UAdd())
-    if isinstance(node, ast.Attribute):
-        name = ATTRIBUTES.get(node.attr) or NAMES.get(node.attr)
-        if name:
-            yield f".{node.attr} -> .{name}", replaced("attr", name)
-    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id[-2:] in SIDES:
-        other_side = node.id[:-2] + SIDES[node.id[-2:]]
-        yield f"{node.id} -> {other_side}", replaced("id", other_side)
-    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
-        yield f"{node.value} -> {node.value + 1}", replaced("value", node.value + 1)
-    if isinstance(node, ast.IfExp):
-        yield "condition negated", replaced("test", ast.UnaryOp(ast.Not(), copy.deepcopy(node.test)))
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-        yield from _changes_of_call(node, node.func)
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and len(node.args) > 1 and node.func.id not in SYMMETRIC:
-        yield "last two arguments swapped", lambda target: target.args.append(target.args.pop(-2))
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and len(node.args) == 1 and node.func.id in ODD:
-        yield "argument negated", _negate
-
-
-def _changes_of_call(node: ast.Call, function: ast.Attribute) -> Iterator[tuple[str, Callable[[Any], None]]]:
-    is_module = isinstance(function.value, ast.Name) and function.value.id in ("torch", "math")
-    if function.attr in IDENTITIES and not is_module:
-        yield f"no .{function.attr}()", lambda target: _become(target, copy.deepcopy(function.value))
-    if len(node.args) == 2 and not is_module:
-        yield "arguments swapped", lambda target: target.args.reverse()
-    if function.attr == "where" and len(node.args) == 3:
-        yield "where swapped", lambda target: setattr(target, "args", [target.args[0], target.args[2], target.args[1]])
-
-
-def _scale(node: Any, name: str, factor: int) -> None:
-    """A part of a node, times a number."""
-    setattr(node, name, ast.BinOp(getattr(node, name), ast.Mult(), ast.Constant(factor)))
-
-
-def _negate(call: Any) -> None:
-    call.args[0] = ast.UnaryOp(ast.USub(), call.args[0])
-
-
-def _become(call: ast.Call, value: ast.expr) -> None:
-    """`f(x)` that does nothing: a call of `(lambda _: _)`, since a node cannot change its kind in place."""
-    parameters = ast.arguments(posonlyargs=[], args=[ast.arg("_")], kwonlyargs=[], kw_defaults=[], defaults=[])
-    call.func, call.args, call.keywords = ast.Lambda(parameters, ast.Name("_", ast.Load())), [value], []
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Remember one."""
+        self.seconds.setdefault(report.nodeid, 0.0)
+        self.seconds[report.nodeid] = max(self.seconds[report.nodeid], report.duration)
+        self.failures[report.nodeid] = self.failures.get(report.nodeid, 0) + report.failed
 
 
 class Bench:
     """Runs one loss's checks and tests against whatever its module now holds."""
 
     def __init__(self, record: LossRecord | WeightRecord, registry: Registry) -> None:
-        self.record, self.registry = record, registry
+        self.record, self.registry, self.quickest = record, registry, Quickest()
         self.module: ModuleType = importlib.import_module(record.target.partition(":")[0])
         self.source = Path(inspect.getsourcefile(self.module) or "").read_text(encoding="utf-8")
         folder = ROOT / "plugins" / registry.provider(record).name / "tests"
         self.tests = folder if folder.is_dir() else None
 
+    @property
+    def fingerprint(self) -> str:
+        """Of the source, of the package's tests and of the mistakes that are planted."""
+        files = [*sorted(self.tests.rglob("*.py") if self.tests else []), Path(__file__).with_name("mutations.py")]
+        texts = [self.source, *(file.read_text(encoding="utf-8") for file in files)]
+        return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
+
     def load(self, tree: ast.Module) -> None:
-        """Make the module what `tree` says."""
+        """Make the module what `tree` says, and its package what it now exports."""
+        before = dict(self.module.__dict__)
         exec(compile(tree, self.module.__file__ or "", "exec"), self.module.__dict__)
+        package = self.module.__name__.partition(".")[0]
+        for name, beside in list(sys.modules.items()):
+            if name.partition(".")[0] == package and beside is not self.module:
+                for word, value in list(vars(beside).items()):
+                    if not word.startswith("__") and callable(value) and before.get(word) is value:
+                        setattr(beside, word, getattr(self.module, word))
 
     def kit_finds(self) -> bool:
         """Whether a check that needs no model fails."""
@@ -240,27 +159,47 @@ class Bench:
             del sys.modules[name]
         silent = io.StringIO()
         with contextlib.redirect_stdout(silent), contextlib.redirect_stderr(silent):
-            return int(pytest.main([*OWN_TESTS, "--rootdir", str(self.tests), str(self.tests)])) == 1
+            code = int(pytest.main([*OWN_TESTS, "--rootdir", str(self.tests), str(self.tests)], plugins=[self.quickest]))
+        if code not in PASSED | FAILED:
+            raise BurnishError(f"pytest ended with {code} on {self.tests}:\n{silent.getvalue()[-2000:]}")
+        return code in FAILED
+
+    def gradients_stopped(self, tree: ast.Module) -> set[int]:
+        """Places of the `.detach()` that ever stopped a gradient in the checks and tests, all of which must pass."""
+        stopped: set[int] = set()
+
+        def detach(place: int, value: Any) -> Any:
+            if getattr(value.values if isinstance(value, Ragged) else value, "requires_grad", True):
+                stopped.add(place)
+            return value.detach()
+
+        self.module.__dict__[WATCH] = detach
+        self.load(watched(tree))
+        if self.kit_finds() or self.tests_find():
+            raise SystemExit(f"{self.record.name} fails as it is; its mutants say nothing")
+        return stopped
 
     def _subject(self) -> Subject:
         make = loss_subject if isinstance(self.record, LossRecord) else weight_subject
         return make(self.record.name, self.registry)
 
 
-def try_loss(record: LossRecord | WeightRecord, registry: Registry, most: int = MOST) -> Tried:
+def try_loss(name: str, most: int = MOST) -> Tried:
     """All mutants of one loss, or `most` of them, drawn by its name."""
-    bench, tried, began = Bench(record, registry), Tried(record.name), time.monotonic()
+    bench, began = _bench(name), time.monotonic()
     tree = ast.parse(bench.source)
-    found = list(mutants(tree, {record.target.partition(":")[2]}))
-    found = random.Random(record.name).sample(found, min(most, len(found)))
-    if bench.kit_finds() or bench.tests_find():
-        raise SystemExit(f"{record.name} fails as it is; its mutants say nothing")
+    gc.freeze()  # pytest collects garbage twice a run, over everything that is imported
     try:
+        stopped = bench.gradients_stopped(tree)
+        found, same = mutants(tree, {bench.record.target.partition(":")[2]}, most, name)
+        idle = [one for one in found if one.lets_gradients_through and one.place not in stopped]
+        tried = Tried(name, bench.fingerprint, same=same + len(idle))
         for mutant in found:
-            _try(bench, mutant, tried)
+            if mutant not in idle:
+                _try(bench, mutant, tried)
     finally:
         bench.load(tree)
-    tried.seconds = time.monotonic() - began
+    tried.seconds = round(time.monotonic() - began, 1)
     return tried
 
 
@@ -285,56 +224,92 @@ def _too_long(*_: Any) -> None:
     raise TimeoutError
 
 
+def _records(registry: Registry) -> dict[str, LossRecord | WeightRecord]:
+    return {record.name: record for record in [*registry.records(LossRecord), *registry.records(WeightRecord)]}
+
+
+def _bench(name: str) -> Bench:
+    torch.set_num_threads(1)
+    registry = load(run_code=True)
+    return Bench(_records(registry)[name], registry)
+
+
+def kept(file: Path) -> dict[str, Tried]:
+    """Results of earlier runs, the last one of every loss; a line that was cut off counts as not written."""
+    found: dict[str, Tried] = {}
+    for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else []:
+        with contextlib.suppress(ValueError, TypeError):
+            one = Tried(**json.loads(line))
+            found[one.name] = one
+    return found
+
+
+def tried_in_turn(names: list[str], processes: int) -> Iterator[Tried]:
+    """Results as they come."""
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+        for done in as_completed([pool.submit(try_loss, name) for name in names]):
+            yield done.result()
+
+
 def table(results: list[Tried]) -> str:
     """The results as a page."""
-    killed, total = (sum(getattr(one, name) for one in results) for name in ("by_kit", "total"))
-    killed += sum(one.by_tests for one in results)
-    equal = [(one.name, what) for one in results for what in one.survivors if (one.name, what) in EQUIVALENT]
-    left = [(one.name, what) for one in results for what in one.survivors if (one.name, what) not in EQUIVALENT]
+    killed, total = sum(one.killed for one in results), sum(one.total for one in results)
+    same = sum(one.same + len(one.explained) for one in results)
     lines = [
         "# Mutants of the losses",
         "",
         "Small mistakes planted in every registered loss and weight, one at a time: a sign, a sum for a mean, an off-by-one, a",
-        "missing stop of the gradient, swapped roles, a constant, a comparison.",
-        "Written by `python tests/benchmarks/loss_mutants.py`.",
+        f"missing stop of the gradient, swapped roles, a constant, a comparison; {MOST} of each, drawn by its name, or all",
+        "there are. Written by `python tests/benchmarks/loss_mutants.py`.",
         "",
-        f"{killed} of {total} are found ({killed / max(total, 1):.1%}), by the kit's checks that need no model or by the own",
-        f"tests of the package. {len(equal)} more compute the same numbers and cannot be found.",
+        f"{killed} of {total} are found ({killed / max(total, 1):.1%}), by the conformance kit's checks that need no model or",
+        f"by the package's own tests. {same} more compute the same numbers and cannot be found: the same formula in other",
+        "words, a `.detach()` of what carries no gradient, and what is listed below with its reason.",
         "",
-        "| loss | mutants | found by the kit | by the package's tests | not found | the same numbers | seconds |",
+        "| loss or weight | mutants | found by the kit | by the package's tests | not found | the same numbers | seconds |",
         "|---|---|---|---|---|---|---|",
     ]
     for one in results:
-        same = len(one.survivors) - (one.total - one.by_kit - one.by_tests)
-        missed = one.total - one.by_kit - one.by_tests
+        same = one.same + len(one.explained)
         lines.append(
-            f"| {one.name} | {one.total + same} | {one.by_kit} | {one.by_tests} | {missed} | {same} | {one.seconds:.0f} |"
+            f"| {one.name} | {one.total} | {one.by_kit} | {one.by_tests} | {len(one.missed)} | {same} | {one.seconds:.0f} |"
         )
-    if left:
-        lines += ["", "## Not found", "", *(f"- {name}: {what}" for name, what in left)]
-    if equal:
-        lines += ["", "## The same numbers", "", *(f"- {name}: {what}. {EQUIVALENT[name, what]}" for name, what in equal)]
+    if left := [f"- {one.name}: {what}" for one in results for what in one.missed]:
+        lines += ["", "## Not found", "", *left]
+    if equal := [f"- {one.name}: {what}. {SAME_NUMBERS[one.name, what]}" for one in results for what in one.explained]:
+        lines += ["", "## The same numbers", "", *equal]
     return "\n".join(lines) + "\n"
 
 
-def main(names: list[str]) -> None:
+def main() -> None:
     """Run those that are named, or all."""
-    torch.set_num_threads(1)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    parser.add_argument("--resume", action="store_true", help="keep what is in the file of results and still holds")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--processes", type=int, default=1)
+    given = parser.parse_args()
     registry = load(run_code=True)
-    records = [*registry.records(LossRecord), *registry.records(WeightRecord)]
-    if unknown := set(names) - {record.name for record in records}:
+    records = _records(registry)
+    if unknown := set(given.names) - set(records):
         raise BurnishError(f"no loss or weight named {sorted(unknown)}")
-    results = []
-    for record in records:
-        if not names or record.name in names:
-            results.append(try_loss(record, registry))
-            one = results[-1]
-            print(f"{one.name}: {one.by_kit} + {one.by_tests} of {one.total}, {one.seconds:.0f} s", *one.survivors, sep="\n  ")
-            if not names:
-                TABLE.parent.mkdir(exist_ok=True)
-                TABLE.write_text(table(results), encoding="utf-8")
-            sys.stdout.flush()
+    results = kept(given.results) if given.resume else {}
+    if not given.names:
+        results = {name: one for name, one in results.items() if name in records and _still_holds(one, records, registry)}
+    given.results.parent.mkdir(parents=True, exist_ok=True)
+    with given.results.open("a" if given.resume else "w", encoding="utf-8") as file:
+        for one in tried_in_turn(given.names or [name for name in records if name not in results], given.processes):
+            results[one.name] = one
+            print(json.dumps(asdict(one)), file=file, flush=True)
+            said = f"{one.name}: {one.by_kit} + {one.by_tests} of {one.total}, {one.seconds:.0f} s"
+            print(said, *one.missed, sep="\n  ", flush=True)
+    if set(results) == set(records):
+        TABLE.write_text(table([results[name] for name in records]), encoding="utf-8")
+
+
+def _still_holds(one: Tried, records: dict[str, LossRecord | WeightRecord], registry: Registry) -> bool:
+    return Bench(records[one.name], registry).fingerprint == one.fingerprint
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

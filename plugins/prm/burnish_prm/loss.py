@@ -44,7 +44,7 @@ class PRM:
 
 def is_wrong(evidence: Ragged) -> Ragged:
     """1 for each step with evidence below 0, else 0: ragged."""
-    return evidence.detach().map(lambda values: (values < 0).to(values))
+    return evidence.map(lambda values: (values < 0).to(values))
 
 
 def steps_before(wrong: Ragged) -> Tensor:
