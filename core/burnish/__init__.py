@@ -68,6 +68,7 @@ _HOME = {
     "burnish.rollout.contract": ("Groups",),
 }
 _MODULES = {name: module for module, names in _HOME.items() for name in names}
+__all__ = [*_MODULES]
 
 
 if not TYPE_CHECKING:  # type checkers would take every name for one that exists
@@ -79,4 +80,4 @@ if not TYPE_CHECKING:  # type checkers would take every name for one that exists
 
 
 def __dir__() -> list[str]:
-    return sorted([*_MODULES, "__version__"])
+    return sorted([*__all__, "__version__"])

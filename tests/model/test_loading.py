@@ -96,6 +96,13 @@ def test_what_is_not_there(tmp_path: Path) -> None:
         load_policy(ModelSection(), EMPTY)
 
 
+def test_an_adapter_is_no_model(tmp_path: Path) -> None:
+    add_lora(tiny_model("llama"), r=2).save_pretrained(tmp_path)
+    for load in (load_tokenizer, load_policy):
+        with pytest.raises(ModelError, match=r"holds an adapter, not a model.*`model.adapter`: \{path: "):
+            load(section(tmp_path), load_registry())
+
+
 def test_pickles_are_not_read(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text((folder / "config.json").read_text())
     torch.save(tiny_model("llama_untied").state_dict(), tmp_path / "pytorch_model.bin")

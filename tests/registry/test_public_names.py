@@ -24,6 +24,13 @@ def test_every_name_is_there() -> None:
     assert {kind.__name__ for kind in Record.__subclasses__()} <= set(dir(burnish))
 
 
+def test_a_star_brings_the_names() -> None:
+    namespace: dict[str, object] = {}
+    exec("from burnish import *", namespace)
+    assert namespace["train"] is burnish.train
+    assert {*burnish.__all__} < set(namespace)
+
+
 def test_other_names_are_not() -> None:
     with pytest.raises(AttributeError, match="module 'burnish' has no attribute 'trian'"):
         burnish.trian  # type: ignore[attr-defined]  # noqa: B018

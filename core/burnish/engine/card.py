@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from burnish.config.custom import named_values
 from burnish.config.show import to_yaml
-from burnish.registry import LossRecord, is_custom
+from burnish.registry import FormatRecord, LossRecord, is_custom
 
 if TYPE_CHECKING:
     from burnish.engine.run import Run
+    from burnish.registry.discovery import PluginInfo
 
 LIBRARIES = ("burnish", "torch", "transformers", "accelerate", "peft", "datasets")
 
@@ -48,9 +50,17 @@ def _results(run: Run) -> Iterator[str]:
 def _versions(run: Run) -> Iterator[str]:
     for name in LIBRARIES:
         yield f"- {name} {importlib.metadata.version(name)}"
+    yield from (f"- plugin {plugin.name}: {plugin.provider}" for plugin in _used(run))
+
+
+def _used(run: Run) -> Iterator[PluginInfo]:
+    """The plugins that had a part in the run: the config or a source's rows name what they give, or they give observers alone."""
+    named = {(one.names.kind, one.value) for one in named_values(run.config)}
+    named |= {(FormatRecord, source.format) for source in run.data.report.sources.values()}
     for plugin in run.registry.plugins:
-        if plugin.name != "burnish" and not plugin.error:
-            yield f"- plugin {plugin.name}: {plugin.provider}"
+        given = {(type(record), record.name) for record in plugin.records}
+        if plugin.name != "burnish" and not plugin.error and (given & named or not given):
+            yield plugin
 
 
 def _methods(run: Run) -> Iterator[str]:

@@ -260,6 +260,11 @@ def _not_loaded(what: str, name: str, registry: Registry, error: Exception) -> M
                 f"the weights in '{name}' are pickled (.bin), and unpickling runs code; convert them to safetensors with "
                 "transformers' `save_pretrained`"
             )
+        if (folder / "adapter_config.json").is_file():
+            return ModelError(
+                f"the folder '{name}' holds an adapter, not a model. As `model.name` give the model that it belongs to, and the "
+                f"folder as `model.adapter`: {{path: {name}}}"
+            )
         held = ", ".join(sorted(item.name for item in folder.iterdir())[:SHOWN]) or "nothing"
         reason = str(error).strip().partition("\n")[0]
         return ModelError(f"the folder '{name}' holds no {what} that can be loaded. It holds {held}. The error was: {reason}")
