@@ -6,12 +6,14 @@ In: token ids, rewards, weights. Out: episodes, advantages, receipts. Text is ne
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from torch import Tensor
 
+from burnish.data.examples import Message, Said, Side
 from burnish.errors import RewardError
 from burnish.model.hashing import tensor_hash
 from burnish.objective.ragged import Ragged
@@ -59,6 +61,24 @@ class Groups:
         return found
 
 
+@dataclass(frozen=True, kw_only=True)
+class Steps:
+    """What a reward may give for a completion instead of one number: a number for each of its steps.
+
+    ends: place of each step's last token among the completion's ids, rising. rewards: one finite number each. No step at all
+    means that the reward does not apply.
+    """
+
+    ends: tuple[int, ...]
+    rewards: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.ends) != len(self.rewards) or list(self.ends) != sorted({*self.ends}) or min(self.ends, default=0) < 0:
+            raise RewardError(f"steps end at rising places and have a reward each, got {self.ends} with {self.rewards}")
+        if not all(math.isfinite(reward) for reward in self.rewards):
+            raise RewardError(f"the reward of a step is a finite number, got {self.rewards}")
+
+
 class Advantage(Protocol):
     """A pure function of the rewards of groups: a frozen dataclass whose fields are its options.
 
@@ -74,34 +94,51 @@ class Advantage(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """A prompt row as an environment gets it. ids: the rendered prompt. columns: what else the row holds. tokenizer: for what
-    the environment itself says, and to read what the policy said."""
+    """A prompt row as an environment gets it. ids: the rendered prompt; prompt: the same as the row has it, for an environment
+    that adds to it before anything is sampled. columns: what else the row holds, side: what its rendering needs. tokenizer:
+    for what the environment itself says, and to read what the policy said. room: ids that an episode may have before the policy
+    goes on, since one more turn could else leave the model's positions; None where that is not known."""
 
     ids: tuple[int, ...]
     tokenizer: Any
     columns: Mapping[str, Any] = field(default_factory=dict)
+    prompt: Said = ""
+    side: Side = field(default_factory=Side)
+    room: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Span:
-    """Consecutive ids of one author. sampled: the completion that they are, None where the policy did not write them."""
+    """Consecutive ids of one author. sampled: the completion that they are, None where the policy did not write them. reward:
+    what the policy earned with them alone, None where turns are not judged; it belongs to the last of them."""
 
     ids: tuple[int, ...]
     sampled: Completion | None = None
+    reward: float | None = None
 
     def __post_init__(self) -> None:
         if self.sampled is not None and tuple(self.sampled.ids) != self.ids:
             raise ValueError("a sampled span holds exactly the ids that were sampled")
+        if self.reward is not None and not (self.sampled is not None and math.isfinite(self.reward)):
+            raise ValueError(f"only what the policy wrote earns a reward, and that is a finite number, got {self.reward}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Episode:
     """A prompt row played to its end: a trajectory in the making. spans: in order, the prompt's first; the policy's own are
-    scored. reward: what the environment itself gives, None where rewards judge."""
+    scored. reward: what the environment itself gives for the whole, beside what turns earned; None where rewards judge. said:
+    what came after the prompt as messages, for rewards and readers; empty where that is all the policy's. notes: numbers to be
+    logged by their means."""
 
     spans: tuple[Span, ...]
     outcome: Outcome = "ok"
     reward: float | None = None
+    said: tuple[Message, ...] = ()
+    notes: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.reward is not None and not math.isfinite(self.reward):
+            raise ValueError(f"the reward of an episode is a finite number, got {self.reward}")
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -127,14 +164,17 @@ class Environment(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Capabilities:
-    """What a backend can do beyond its duties. adapters: load an adapter alone. mixture: draw from several models at once.
-    in_flight: take new weights while completions are being drawn. live: it draws from the very weights that are trained, so
-    nothing is sent."""
+    """What a backend can do beyond its duties, and what it is. adapters: load an adapter alone, with `load_adapter`. mixture:
+    draw from several models at once. in_flight: take new weights while completions are being drawn. live: it draws from the
+    very weights that are trained, so nothing is sent. dtype: in which it holds weights (`bfloat16`), None for that of the
+    trained ones; they are sent in it. replicas: samplers that it asks in turn, each of which the canaries must reach."""
 
     adapters: bool = False
     mixture: bool = False
     in_flight: bool = False
     live: bool = False
+    dtype: str | None = None
+    replicas: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +205,12 @@ class Receipt:
 
 
 class Backend(Protocol):
-    """What generates completions and takes new weights."""
+    """What generates completions and takes new weights.
+
+    Optional member, asked of those that declare `adapters`: async load_adapter(version, weights, config) -> Receipt, like
+    `update`, for the tensors of one LoRA adapter alone, named and configured as PEFT saves them (`adapter_config.json`); every
+    later completion is drawn from the model that the backend began with and this adapter.
+    """
 
     @property
     def capabilities(self) -> Capabilities:
@@ -177,7 +222,8 @@ class Backend(Protocol):
         ...
 
     async def update(self, version: int, weights: Mapping[str, Tensor]) -> Receipt:
-        """Take the weights; returns when every later completion is drawn from them."""
+        """Take the weights; returns when every later completion is drawn from them. Version -1 is that of the handshake's
+        perturbed weights; the true ones come right after them."""
         ...
 
     async def close(self) -> None:

@@ -7,6 +7,7 @@ is in its name. Never rewritten. Readable by pyarrow, pandas and `datasets`.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -84,6 +85,8 @@ def _table(trajectories: Sequence[Trajectory]) -> pa.Table:
             ("outcome", pa.string()),
             ("reward", pa.float64()),
             ("rewards", pa.map_(pa.string(), pa.float64())),
+            ("said", pa.string()),
+            ("notes", pa.map_(pa.string(), pa.float64())),
             ("ids", pa.list_(pa.int64())),
             ("own", pa.list_(pa.bool_())),
             ("versions", pa.list_(pa.int32())),
@@ -96,6 +99,8 @@ def _table(trajectories: Sequence[Trajectory]) -> pa.Table:
             "outcome": one.outcome,
             "reward": one.reward,
             "rewards": list(one.rewards.items()),
+            "said": json.dumps(one.said, ensure_ascii=False) if one.said else None,
+            "notes": list(one.notes.items()),
             "ids": one.ids,
             "own": one.own,
             "versions": one.versions,
@@ -121,6 +126,8 @@ def _trajectory(row: dict[str, Any]) -> Trajectory:
         outcome=row["outcome"],
         rewards=dict(row["rewards"]),
         reward=row["reward"],
+        said=tuple(json.loads(row.get("said") or "[]")),
+        notes=dict(row.get("notes") or ()),
     )
 
 

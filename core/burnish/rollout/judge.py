@@ -18,12 +18,10 @@ from torch import Tensor
 from burnish.data.examples import Example, prompt_of
 from burnish.errors import RewardError
 from burnish.objective.ragged import Ragged
-from burnish.rollout.contract import Advantage, Groups
+from burnish.rollout.contract import Advantage, Groups, Steps
 from burnish.rollout.prompts import as_list, columns_of, completion_said
 from burnish.rollout.rewards import Reward, run_rewards
 from burnish.rollout.trajectory import Trajectory, by_group
-
-ENVIRONMENT = "environment"  # name of the reward that an environment itself gives
 
 
 @dataclass(frozen=True)
@@ -41,16 +39,38 @@ class Judge:
             return judged
         prompts = [as_list(prompt_of(examples[place])) for place in whole]
         written = [trajectories[place].ids[trajectories[place].own].tolist() for place in whole]
-        said = [completion_said(self.tokenizer, prompt, ids) for prompt, ids in zip(prompts, written, strict=True)]
+        said = [
+            list(trajectories[place].said) or completion_said(self.tokenizer, prompt, ids)
+            for place, prompt, ids in zip(whole, prompts, written, strict=True)
+        ]
         columns = columns_of([examples[place] for place in whole])
         scores = run_rewards(self.rewards, prompts, said, written, columns)
         weights = {reward.name: reward.weight for reward in self.rewards}
         for index, place in enumerate(whole):
             one = trajectories[place]
-            found = {**one.rewards, **{name: values[index] for name, values in scores.items()}}
-            applying = [weights.get(name, 1.0) * value for name, value in found.items() if value is not None]
-            judged[place] = replace(one, rewards=found, reward=sum(applying), outcome=one.outcome if applying else "filtered")
+            for name, values in scores.items():
+                one = _given(one, name, values[index])
+            applying = [weights.get(name, 1.0) * value for name, value in one.rewards.items() if value is not None]
+            judged[place] = replace(one, reward=sum(applying), outcome=one.outcome if applying else "filtered")
         return judged
+
+
+def _given(one: Trajectory, name: str, value: float | Steps | None) -> Trajectory:
+    """With a reward, for the whole or for its steps, which then end where the reward says too."""
+    if not isinstance(value, Steps):
+        return replace(one, rewards={**one.rewards, name: value})
+    if not value.rewards:
+        return replace(one, rewards={**one.rewards, name: None})
+    places = np.flatnonzero(one.own)
+    if value.ends[-1] >= len(places):
+        raise RewardError(f"the reward '{name}' judges token {value.ends[-1]} of a completion that has {len(places)}")
+    earned = np.zeros(len(one.ids), np.float32)
+    earned[places[[*value.ends]]] = value.rewards
+    ends = np.diff(_steps(one)[places], append=np.inf) > 0
+    ends[[*value.ends]] = True
+    steps = np.zeros(len(one.ids), np.float32)
+    steps[places] = np.cumsum(ends) - ends
+    return one.with_tokens(steps=steps).with_earned(name, earned)
 
 
 def with_advantages(
@@ -85,6 +105,7 @@ def _groups(
     flat = [one for members in groups for one in members]
     sizes = torch.tensor([len(members) for members in groups], dtype=torch.int64)
     names = sorted({name for one in flat for name in one.rewards})
+    apart = "token_rewards" in needs  # what tokens earned stays with them
 
     def of_completions(numbers: Sequence[float]) -> Ragged:
         return Ragged(torch.tensor(numbers, dtype=torch.float64), sizes)
@@ -97,24 +118,29 @@ def _groups(
         found = [one.rewards.get(name) for one in flat]
         return [math.nan if value is None else value for value in found]
 
+    def whole(one: Trajectory) -> float:
+        return sum(weights.get(name, 1.0) * (value or 0.0) for name, value in one.rewards.items() if name not in one.earned)
+
+    def earned(one: Trajectory) -> Any:
+        return sum((weights.get(name, 1.0) * numbers for name, numbers in one.earned.items()), np.zeros(len(one.ids)))
+
     return Groups(
-        rewards=of_completions([one.reward for one in flat]),
+        rewards=of_completions([whole(one) if apart else one.reward for one in flat]),
         parts={name: of_completions(part(name)) for name in names},
         weights={name: weights.get(name, 1.0) for name in names},
         lengths=of_completions([float(one.length) for one in flat]),
         values=of_tokens(lambda one: one.tokens["old_value"]) if "values" in needs else None,
-        token_rewards=of_tokens(lambda one: np.zeros(len(one.ids))) if "token_rewards" in needs else None,
-        steps=of_tokens(_turns) if "steps" in needs else None,
+        token_rewards=of_tokens(earned) if apart else None,
+        steps=of_tokens(_steps) if "steps" in needs else None,
         greedy=torch.tensor([greedy[members[0].origin.group] for members in groups], dtype=torch.float64)
         if "greedy" in needs
         else None,
     )
 
 
-def _turns(one: Trajectory) -> Any:
-    """The turn that each token belongs to, from 0: a turn begins where the policy begins to write."""
-    begins = np.diff(one.own.astype(np.int8), prepend=0) == 1
-    return np.maximum(np.cumsum(begins) - 1, 0)
+def _steps(one: Trajectory) -> Any:
+    """The step or turn that each token belongs to, from 0: [T]."""
+    return one.tokens.get("steps", np.zeros(len(one.ids), np.float32))
 
 
 def _per_token(values: Ragged, seen: Groups, flat: list[Trajectory], name: str) -> list[Tensor]:

@@ -8,12 +8,14 @@ from statistics import fmean, stdev
 
 from burnish.rollout.trajectory import Trajectory, by_group
 
+CALLS, FAILURES = "tool_calls", "tool_failures"  # notes of environments with tools
 SAME = 1e-9  # rewards that differ by less say nothing about which completion is better
 
 
 def rollout_metrics(trajectories: Sequence[Trajectory]) -> dict[str, float]:
     """`reward`, `reward_std` (mean over groups), `rewards/NAME/mean|std`, `frac_reward_zero_std`, `completions/...` in tokens,
-    and `outcomes/NAME`, shares of all episodes. Rewards and lengths are of episodes that came to their end."""
+    `tools/...`, `environment/NOTE`, and `outcomes/NAME`, shares of all episodes. All but outcomes are of episodes that came to
+    their end."""
     ended = [one for one in trajectories if one.rewards]
     outcomes = Counter(one.outcome for one in trajectories)
     metrics = {f"outcomes/{name}": count / len(trajectories) for name, count in outcomes.items()}
@@ -36,7 +38,18 @@ def rollout_metrics(trajectories: Sequence[Trajectory]) -> dict[str, float]:
         for name, how in (("mean", fmean), ("min", min), ("max", max)):
             metrics[f"completions/{name}_{prefix}length"] = float(how(numbers))
     metrics["completions/clipped_ratio"] = fmean(one.outcome == "truncated" for one in ended)
-    return metrics
+    return metrics | _noted(ended)
+
+
+def _noted(ended: Sequence[Trajectory]) -> dict[str, float]:
+    """Means of what environments noted; of tools calls an episode, and the share of calls that failed."""
+    names = sorted({name for one in ended for name in one.notes})
+    means = {name: fmean(one.notes.get(name, 0.0) for one in ended) for name in names}
+    metrics = {}
+    if CALLS in means:
+        calls, failures = means.pop(CALLS), means.pop(FAILURES, 0.0)
+        metrics = {"tools/call_frequency": calls, "tools/failure_frequency": failures / calls if calls else 0.0}
+    return metrics | {f"environment/{name}": value for name, value in means.items()}
 
 
 def _spread(values: Sequence[float]) -> float:

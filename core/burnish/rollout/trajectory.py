@@ -11,10 +11,14 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from burnish.data.examples import Message
 from burnish.data.units import Ids, Mask, Numbers, Sequence, Unit
 from burnish.rollout.contract import Episode, Outcome
 
 TRAINABLE: frozenset[Outcome] = frozenset({"ok", "truncated"})
+ENVIRONMENT = "environment"  # name of the reward that an environment gives for the whole
+TURNS = "turns"  # name of the reward that an environment gives for turns
+EARNED = "earned."  # begins the names of numbers per token that are rewards
 
 
 @dataclass(frozen=True)
@@ -34,8 +38,10 @@ class Trajectory:
     """T token ids that a policy and its environment wrote.
 
     own: bool [T], the policy's ids, which are scored. versions: [T], of the weights that drew each of them, -1 elsewhere.
-    tokens: name -> float [T], 0 where not own: `behaviour` (nats), later `advantages`, `old`, `reference`, ... rewards: each by
-    name, None where it does not apply. reward: their weighted sum, after shaping.
+    tokens: name -> float [T], 0 where not own: `behaviour` (nats), later `advantages`, `old`, `reference`, ...; `steps`, which
+    step or turn a token is of, where there are several; `earned.NAME`, a reward of tokens, at the last one of what it judges.
+    rewards: each by name, of tokens their sum, None where it does not apply. reward: their weighted sum, after shaping. said,
+    notes: as the episode has them.
     """
 
     origin: Origin
@@ -46,22 +52,30 @@ class Trajectory:
     outcome: Outcome
     rewards: Mapping[str, float | None] = field(default_factory=dict)
     reward: float = 0.0
+    said: tuple[Message, ...] = ()
+    notes: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, origin: Origin, episode: Episode, version: int) -> Trajectory:
         """An episode as it ended. version: of weights whose backend does not say which drew an id."""
         ids = np.array(episode.ids, np.int64)
         own, versions = np.zeros(len(ids), np.bool_), np.full(len(ids), -1, np.int32)
-        behaviour = np.zeros(len(ids), np.float32)
-        start = 0
+        behaviour, steps, earned = (np.zeros(len(ids), np.float32) for _ in range(3))
+        start, turns, judged = 0, 0, False
         for span in episode.spans:
             end = start + len(span.ids)
             if span.sampled is not None:
                 own[start:end], behaviour[start:end] = True, span.sampled.logps
                 versions[start:end] = span.sampled.versions or version
+                steps[start:end] = turns
+                if span.reward is not None:
+                    earned[end - 1], judged = span.reward, True
+                turns += 1
             start = end
-        given = {} if episode.reward is None else {"environment": episode.reward}
-        return cls(origin, ids, own, versions, {"behaviour": behaviour}, episode.outcome, given)
+        tokens = {"behaviour": behaviour} | ({"steps": steps} if turns > 1 else {})
+        given = {} if episode.reward is None else {ENVIRONMENT: episode.reward}
+        one = cls(origin, ids, own, versions, tokens, episode.outcome, given, said=episode.said, notes=episode.notes)
+        return one.with_earned(TURNS, earned) if judged else one
 
     @property
     def is_trainable(self) -> bool:
@@ -76,6 +90,16 @@ class Trajectory:
     def with_tokens(self, **numbers: Numbers) -> Trajectory:
         """The same with further numbers per token."""
         return replace(self, tokens={**self.tokens, **numbers})
+
+    @property
+    def earned(self) -> dict[str, Numbers]:
+        """The rewards of tokens by name: [T]."""
+        return {name.removeprefix(EARNED): numbers for name, numbers in self.tokens.items() if name.startswith(EARNED)}
+
+    def with_earned(self, name: str, numbers: Numbers) -> Trajectory:
+        """The same with a reward of tokens: [T], 0 where not own. `reward` stays: who adds a reward knows its weight."""
+        found = {**self.rewards, name: float(numbers.sum(dtype=np.float64))}
+        return replace(self.with_tokens(**{EARNED + name: numbers.astype(np.float32)}), rewards=found)
 
     def unit(self) -> Unit:
         """What the objective reads: targets are the policy's own tokens."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 
+import numpy as np
 import pytest
 from burnish_gae.advantage import GAE
 from hypothesis import given, settings
@@ -11,6 +12,10 @@ from hypothesis import strategies as st
 
 from burnish.errors import RewardError
 from burnish.registry import AdvantageRecord, load
+from burnish.rollout.contract import Episode, Span
+from burnish.rollout.judge import with_advantages
+from burnish.rollout.sampler import Completion
+from burnish.rollout.trajectory import Origin, Trajectory
 from burnish.testing import check_advantage, groups
 
 Numbers = list[list[float]]
@@ -81,3 +86,14 @@ def test_it_is_registered_and_holds_what_every_advantage_must() -> None:
     assert load().find(AdvantageRecord, "gae") is GAE
     for whiten in (True, False):
         check_advantage("gae", options={"whiten": whiten}).raise_for_failures()
+
+
+def test_turns_earn_where_they_end() -> None:
+    """Two turns of two and one tokens that earned 1 and 2, and .5 for the whole: deltas 0, 1, 2.5, values 0, gamma lam 1, so
+    A = 3.5, 3.5, 2.5."""
+    written = [Completion(ids, [-1.0] * len(ids), finished=True) for ids in ([5, 6], [7])]
+    turns = [Span(ids=tuple(said.ids), sampled=said, reward=reward) for said, reward in zip(written, (1.0, 2.0), strict=True)]
+    episode = Episode(spans=(Span(ids=(1,)), turns[0], Span(ids=(2,)), turns[1]), reward=0.5)
+    one = Trajectory.of(Origin("main", 0, 0, 0, 0), episode, 0).with_tokens(old_value=np.zeros(5, np.float32))
+    [done] = with_advantages([one], GAE(lam=1.0, whiten=False), {}, {})
+    assert done.tokens["advantages"].tolist() == [0, 3.5, 3.5, 0, 2.5]

@@ -9,6 +9,10 @@ from burnish_step.advantage import StepRewards
 
 from burnish.errors import RewardError
 from burnish.registry import AdvantageRecord, load
+from burnish.rollout.contract import Episode, Span
+from burnish.rollout.judge import with_advantages
+from burnish.rollout.sampler import Completion
+from burnish.rollout.trajectory import Origin, Trajectory
 from burnish.testing import check_advantage, groups
 
 Numbers = list[list[float]]
@@ -70,3 +74,14 @@ def test_it_is_registered_and_holds_what_every_advantage_must() -> None:
     assert load().find(AdvantageRecord, "step") is StepRewards
     for gamma in (1.0, 0.5):
         check_advantage("step", options={"gamma": gamma}).raise_for_failures()
+
+
+def test_turns_of_episodes_reach_their_tokens() -> None:
+    """Turns earned 1 and 3, the whole .5: centred -1 and 1, the whole alone in its group 0; with gamma 0 only the own turn
+    counts."""
+    written = [Completion(ids, [-1.0] * len(ids), finished=True) for ids in ([5, 6], [7])]
+    turns = [Span(ids=tuple(said.ids), sampled=said, reward=reward) for said, reward in zip(written, (1.0, 3.0), strict=True)]
+    episode = Episode(spans=(Span(ids=(1,)), turns[0], Span(ids=(2,)), turns[1]), reward=0.5)
+    one = Trajectory.of(Origin("main", 0, 0, 0, 0), episode, 0)
+    [done] = with_advantages([one], StepRewards(gamma=0.0, scale="none"), {}, {})
+    assert done.tokens["advantages"].tolist() == [0, -1.0, -1.0, 0, 1.0]
