@@ -89,11 +89,15 @@ def test_a_plugin_that_cannot_be_imported_takes_anything_and_says_why(install: C
     assert jsonschema.Draft202012Validator(schema).is_valid({"objective": [{"bad": {"any": 1}}]})
 
 
-def test_the_quickstart_fits_the_schema_of_this_installation(root: Path) -> None:
+@pytest.mark.parametrize("name", ["dpo.yaml", "grpo.yaml"])
+def test_the_quickstarts_fit_the_schema_of_this_installation(root: Path, name: str) -> None:
+    from burnish.config import load_config
     from burnish.config.reading import read_file
 
     installed = {plugin.name for plugin in load().plugins}
-    if not {"dpo", "sft", "reasoning-gym"} <= installed:
-        pytest.skip("the quickstart's plugins are not installed")
-    config = read_file(root / "docs" / "quickstart" / "dpo.yaml").plain()
+    if not {"dpo", "grpo", "math", "sft", "reasoning-gym"} <= installed:
+        pytest.skip("the quickstarts' plugins are not installed")
+    path = root / "docs" / "quickstart" / name
+    assert load_config(path, registry=load()).evaluate.at_start
+    config = read_file(path).plain()
     assert list(jsonschema.Draft202012Validator(config_schema(load())).iter_errors(config)) == []

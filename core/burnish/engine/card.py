@@ -54,7 +54,7 @@ def _versions(run: Run) -> Iterator[str]:
 
 
 def _used(run: Run) -> Iterator[PluginInfo]:
-    """The plugins that had a part in the run: the config or a source's rows name what they give, or they give observers alone."""
+    """The plugins that had a part: the config or a source's rows name what they give, or they give observers alone."""
     named = {(one.names.kind, one.value) for one in named_values(run.config)}
     named |= {(FormatRecord, source.format) for source in run.data.report.sources.values()}
     for plugin in run.registry.plugins:

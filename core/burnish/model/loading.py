@@ -262,8 +262,8 @@ def _not_loaded(what: str, name: str, registry: Registry, error: Exception) -> M
             )
         if (folder / "adapter_config.json").is_file():
             return ModelError(
-                f"the folder '{name}' holds an adapter, not a model. As `model.name` give the model that it belongs to, and the "
-                f"folder as `model.adapter`: {{path: {name}}}"
+                f"the folder '{name}' holds an adapter, not a model. As `model.name` give the model that it "
+                f"belongs to, and the folder as `model.adapter`: {{path: {name}}}"
             )
         held = ", ".join(sorted(item.name for item in folder.iterdir())[:SHOWN]) or "nothing"
         reason = str(error).strip().partition("\n")[0]
