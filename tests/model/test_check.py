@@ -13,7 +13,7 @@ from burnish.batch.attention import NAME, tree_attention
 from burnish.errors import ModelError
 from burnish.model.adapters import add_lora
 from burnish.model.check import check_layout
-from burnish.model.head import LogitScale
+from burnish.model.tile import LogitScale
 from burnish.testing.tiny import tiny_model
 
 SMALL = {

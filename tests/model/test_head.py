@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from burnish.errors import ModelError
-from burnish.model.head import LogitScale, read_outputs, read_vocabulary
+from burnish.model.head import read_outputs, read_vocabulary
 from burnish.model.signals import Signal, entropy, logp, mean_logit, score, sum_p2, top1
+from burnish.model.tile import LogitScale
 
 # Logits log 1, log 2, log 1: probabilities 1/4, 1/2, 1/4.
 LOGITS = torch.tensor([[1.0, 2.0, 1.0], [1.0, 2.0, 1.0]], dtype=torch.float64).log()

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from burnish.batch.attention import NAME, attention_of, own_name, set_attention
 from burnish.batch.layout import Kind, Layout
 from burnish.errors import ModelError
-from burnish.model.head import OUTPUTS, Beside, LogitScale, read_outputs, read_vocabulary, tile_rows, wide
+from burnish.model.head import OUTPUTS, Beside, read_outputs, read_vocabulary
 from burnish.model.signals import Signal, hidden
 from burnish.model.sites import Sites
 from burnish.model.tasks import task_of_model
+from burnish.model.tile import LogitScale, tile_rows, wide
 from burnish.model.values import value_head_of
 
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from burnish.data.units import Mask, Sequence, Unit
-from burnish.model.head import WITHOUT_GRADIENT
+from burnish.model.tile import WITHOUT_GRADIENT
 from burnish.model.signals import Role, Signal
 from burnish.objective.compose import Objective, Outcome, live_masks
 from burnish.objective.contract import Loss, Weight
