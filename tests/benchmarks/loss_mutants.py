@@ -50,7 +50,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TABLE = ROOT / "docs" / "results" / "mutants.md"
 RESULTS = ROOT / "runs" / "loss_mutants.jsonl"
 MOST = 30  # mutants of a loss
-LIMIT_S = 60  # for one mutant
+LIMIT_S = 60  # of processor time for one mutant
 OWN_TESTS = (
     *("-q", "-x", "-c", "/dev/null", "--import-mode=importlib", "-k", "not conform"),
     *("-p", "no:cacheprovider", "-p", "no:unraisableexception", "-p", "no:threadexception"),
@@ -204,8 +204,8 @@ def try_loss(name: str, most: int = MOST) -> Tried:
 
 
 def _try(bench: Bench, mutant: Mutant, tried: Tried) -> None:
-    signal.signal(signal.SIGALRM, _too_long)
-    signal.alarm(LIMIT_S)
+    signal.signal(signal.SIGPROF, _too_long)
+    signal.setitimer(signal.ITIMER_PROF, LIMIT_S)
     try:
         bench.load(mutant.tree)
         if bench.kit_finds():
@@ -217,7 +217,7 @@ def _try(bench: Bench, mutant: Mutant, tried: Tried) -> None:
     except Exception:  # it cannot even be imported, or never ends
         tried.by_kit += 1
     finally:
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def _too_long(*_: Any) -> None:
@@ -225,7 +225,8 @@ def _too_long(*_: Any) -> None:
 
 
 def _records(registry: Registry) -> dict[str, LossRecord | WeightRecord]:
-    return {record.name: record for record in [*registry.records(LossRecord), *registry.records(WeightRecord)]}
+    records: list[LossRecord | WeightRecord] = [*registry.records(LossRecord), *registry.records(WeightRecord)]
+    return {record.name: record for record in records}
 
 
 def _bench(name: str) -> Bench:

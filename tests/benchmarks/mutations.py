@@ -60,7 +60,8 @@ def mutants(tree: ast.Module, classes: set[str], most: int, seed: str) -> tuple[
         if id(node) in formula
         for number, (what, _) in enumerate(_changes(node))
     ]
-    kept, same = [], 0
+    kept: list[Mutant] = []
+    same = 0
     for place, number, what in random.Random(seed).sample(found, len(found)):
         if len(kept) == most:
             break
@@ -201,7 +202,7 @@ def _changes(node: ast.AST) -> Iterator[tuple[str, Change]]:
     if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id[-2:] in SIDES:
         other_side = node.id[:-2] + SIDES[node.id[-2:]]
         yield f"{node.id} -> {other_side}", replaced("id", other_side)
-    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+    if isinstance(node, ast.Constant) and isinstance(node.value, int | float) and not isinstance(node.value, bool):
         yield f"{node.value} -> {node.value + 1}", replaced("value", node.value + 1)
     if isinstance(node, ast.IfExp):
         yield "condition negated", replaced("test", ast.UnaryOp(ast.Not(), copy.deepcopy(node.test)))
