@@ -23,7 +23,7 @@ class LUSPO:
     """
 
     epsilon: float = 2e-3
-    """How far the ratio may fall below 1; in [0, 1)."""
+    """How far the ratio may fall below 1; in [0, 1). Both bounds are those of the paper's experiments (section 5.1)."""
     epsilon_high: float | None = 2.5e-3
     """How far the ratio may rise above 1; at least 0; null for epsilon."""
 
