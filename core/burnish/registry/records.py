@@ -148,9 +148,19 @@ class AdvantageRecord(Record):
 @dataclass(frozen=True, kw_only=True)
 class RewardRecord(Record):
     """A reward is `f(prompts, completions, completion_ids, **columns) -> list[float | None]`, or a class whose fields are its
-    options and whose instances are such functions."""
+    options and whose instances are such functions. processes: how many of its own it runs in, for one that computes long or
+    may hang; 0: in the training process. time_limit: seconds of a call; with processes, for one completion. Both unless the
+    config says otherwise."""
 
     word: ClassVar[str] = "reward"
+
+    processes: int = 0
+    time_limit: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._require(self.processes >= 0, f"cannot run in {self.processes} processes")
+        self._require(self.time_limit is None or self.time_limit > 0, f"cannot take at most {self.time_limit} s")
 
 
 @dataclass(frozen=True, kw_only=True)

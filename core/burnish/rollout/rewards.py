@@ -1,4 +1,4 @@
-"""Reward functions: found by name, called with completions, checked. In: texts and columns. Out: one number or None each.
+"""Reward functions: found by name, asked side by side, each within its own time. In: texts and columns. Out: numbers or None.
 
 A reward is `f(prompts, completions, completion_ids, **columns) -> list[float | None]`, sync or async, the signature of TRL's
 reward functions. It gets the arguments that it names (all of them when it takes `**kwargs`). None means that the reward
@@ -9,14 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import math
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+import json
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
-from burnish.errors import RewardError, did_you_mean, raised
+from burnish.errors import RewardError
+from burnish.registry.custom import custom_hash, is_custom
 from burnish.registry.records import RewardRecord
+from burnish.rollout.asking import Answer, Call, Failure, Notes, answered, failure_of, given, too_long
+from burnish.rollout.pool import Made, Pool
+from burnish.rollout.reward_cache import RewardCache
 from burnish.rollout.waiting import finish
 
 if TYPE_CHECKING:
@@ -25,27 +32,44 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Reward:
-    """A reward function under the name that metrics and messages call it by. weight: its share in the sum of rewards."""
+    """A reward function under the name that metrics and messages call it by.
+
+    weight: its share in the sum of rewards. time_limit: seconds that a call may take; of a pool, for one completion. pool: the
+    processes that answer in the function's place. cache: where its numbers are kept.
+    """
 
     name: str
     function: Callable[..., Any]
     weight: float = 1.0
+    time_limit: float | None = None
+    pool: Pool | None = None
+    cache: RewardCache | None = None
 
 
-def load_reward(name: str, registry: Registry, weight: float = 1.0, options: Mapping[str, Any] | None = None) -> Reward:
-    """The reward registered as `name`, or the code `name` points to. A class or function takes the options."""
+def load_reward(
+    name: str,
+    registry: Registry,
+    weight: float = 1.0,
+    options: Mapping[str, Any] | None = None,
+    *,
+    time_limit: float | None = None,
+    processes: int | None = None,
+    cache: Path | None = None,
+) -> Reward:
+    """The reward registered as `name`, or the code `name` points to. A class or function takes the options.
+
+    time_limit, processes: None for what the record says, else no limit, and the training process itself (0). cache: a folder.
+    """
     target = registry.find(RewardRecord, name)
-    given, short = dict(options or {}), name.rpartition(":")[2]
-    try:
-        if inspect.isclass(target):
-            made: Any = target(**given)
-            return Reward(short, made, weight)
-        inspect.signature(target).bind_partial(**given)
-    except RewardError:
-        raise
-    except (TypeError, ValueError) as error:
-        raise RewardError(f"the reward '{name}' does not take the options {given}: {error}") from error
-    return Reward(short, partial(target, **given) if given else target, weight)
+    options, short = dict(options or {}), name.rpartition(":")[2]
+    record = next((one for one in registry.records(RewardRecord) if one.name == name), None)
+    if record is not None:
+        time_limit = record.time_limit if time_limit is None else time_limit
+        processes = record.processes if processes is None else processes
+    made = Made(name, options, registry.disabled, registry.run_code)
+    pool = Pool(short, made, processes, time_limit) if processes else None
+    kept = None if cache is None else RewardCache(cache, _identity(name, options, registry))
+    return Reward(short, _function(name, target, options), weight, time_limit, pool, kept)
 
 
 def run_rewards(
@@ -55,59 +79,161 @@ def run_rewards(
     completion_ids: Sequence[Sequence[int]],
     columns: Mapping[str, Sequence[Any]],
 ) -> dict[str, list[float | None]]:
-    """Every reward of every completion: name -> one number, or None, per completion. Asynchronous rewards run side by side.
+    """Every reward of every completion: name -> one number, or None, per completion; RewardError where one fails.
 
     prompts and completions: str, or lists of messages; columns: name -> one value per completion.
     """
-    arguments = {**columns, "prompts": list(prompts), "completions": list(completions), "completion_ids": list(completion_ids)}
-    answers = {reward.name: _call(reward, arguments) for reward in rewards}
-    waiting = {name: answer for name, answer in answers.items() if inspect.isawaitable(answer)}
-    if waiting:
-        answers |= finish(_gather(waiting))
-    return {name: _checked(name, answer, len(completions)) for name, answer in answers.items()}
+    answers = ask_all(list(rewards), call_of(prompts, completions, completion_ids, columns))
+    return {name: [_value(value) for value in answer.values] for name, answer in answers.items()}
 
 
-def _call(reward: Reward, arguments: Mapping[str, Any]) -> Any:
-    parameters = inspect.signature(reward.function).parameters.values()
-    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        required = [parameter.name for parameter in parameters if parameter.default is parameter.empty]
-        if lacking := [name for name in required if name not in arguments]:
-            hint = did_you_mean(lacking[0], arguments)
-            raise RewardError(f"the reward '{reward.name}' asks for '{lacking[0]}', which the rows lack. {hint}")
-        arguments = {parameter.name: arguments[parameter.name] for parameter in parameters if parameter.name in arguments}
+def call_of(
+    prompts: Sequence[Any],
+    completions: Sequence[Any],
+    completion_ids: Sequence[Sequence[int]],
+    columns: Mapping[str, Sequence[Any]],
+    **about: Any,
+) -> Call:
+    """What rewards are asked about these completions. about: further fields of the call."""
+    own = {"prompts": list(prompts), "completions": list(completions), "completion_ids": list(completion_ids)}
+    return Call({**columns, **own}, len(completions), **about)
+
+
+def ask_all(rewards: Sequence[Reward], call: Call, *, one_by_one: bool = False) -> dict[str, Answer]:
+    """What every reward says. Those that wait (asynchronous ones, processes, time limits) do so side by side.
+
+    one_by_one: where a reward raises, it is asked again about each completion alone, so that one does not take others with it.
+    """
+    known = {reward.name: reward.cache.known(call) for reward in rewards if reward.cache is not None}
+    calls = {name: call.only([place for place in range(call.size) if place not in found]) for name, found in known.items()}
+    asked = [reward for reward in rewards if calls.get(reward.name, call).size]
+    answers = {
+        reward.name: _retried(partial(ask_directly, reward), calls.get(reward.name, call), one_by_one)
+        for reward in asked
+        if not _waits(reward)
+    }
+    if waiting := [reward for reward in asked if _waits(reward)]:
+        answers |= finish(_side_by_side([(reward, calls.get(reward.name, call)) for reward in waiting], one_by_one))
+    for reward in rewards:
+        if reward.cache is not None:
+            answers[reward.name] = reward.cache.completed(call, known[reward.name], answers.get(reward.name))
+    return answers
+
+
+def ask_directly(reward: Reward, call: Call) -> Answer:
+    """One call, here and now, without a limit."""
+    notes = Notes()
+    arguments = given(reward.name, reward.function, call, notes)
     try:
-        return reward.function(**arguments)
+        answer = reward.function(**arguments)
+        if inspect.isawaitable(answer):
+            answer = finish(_awaited(answer))
     except Exception as error:
-        raise _raised(reward.name, error) from error
+        return Answer.failed(failure_of(reward.name, error), call.size)
+    return answered(reward.name, answer, call, notes)
 
 
-async def _gather(waiting: Mapping[str, Awaitable[Any]]) -> dict[str, Any]:
-    answers = await asyncio.gather(*waiting.values(), return_exceptions=True)
-    for name, answer in zip(waiting, answers, strict=True):
-        if isinstance(answer, BaseException):
-            raise _raised(name, answer) from answer
-    return dict(zip(waiting, answers, strict=True))
+def _waits(reward: Reward) -> bool:
+    return reward.pool is not None or reward.time_limit is not None or _is_async(reward.function)
 
 
-def _raised(name: str, error: BaseException) -> RewardError:
-    return RewardError(f"the reward '{name}' raised {raised(error)}")
+async def _side_by_side(asked: Sequence[tuple[Reward, Call]], one_by_one: bool) -> dict[str, Answer]:
+    answers = await asyncio.gather(*(_within_time(reward, call, one_by_one) for reward, call in asked))
+    return {reward.name: answer for (reward, _), answer in zip(asked, answers, strict=True)}
 
 
-def _checked(name: str, answer: Any, num_completions: int) -> list[float | None]:
+async def _within_time(reward: Reward, call: Call, one_by_one: bool) -> Answer:
+    """A call in a thread, in processes or as a coroutine; and again, one by one, where it raised."""
+    if reward.pool is not None:
+        pooled: Answer = await _in_thread(partial(reward.pool, call))
+        return pooled
+    answer = await _limited(reward, call)
+    if not _raised(answer) or not one_by_one or call.size < 2:
+        return answer
+    return Answer.joined([await _limited(reward, call.only([place])) for place in range(call.size)])
+
+
+async def _limited(reward: Reward, call: Call) -> Answer:
+    notes, limit = Notes(), asyncio.timeout(reward.time_limit)
+    asked = partial(reward.function, **given(reward.name, reward.function, call, notes))
     try:
-        values = list(answer)
-    except TypeError:
-        raise RewardError(f"the reward '{name}' must return a list of numbers, got {type(answer).__name__}") from None
-    if len(values) != num_completions:
-        raise RewardError(f"the reward '{name}' returned {len(values)} values for {num_completions} completions")
-    return [None if value is None else _number(name, index, value) for index, value in enumerate(values)]
+        async with limit:
+            answer = asked() if _is_async(reward.function) else await _in_thread(asked)
+            if inspect.isawaitable(answer):
+                answer = await answer
+    except Exception as error:
+        late = isinstance(error, TimeoutError) and limit.expired()
+        failure = too_long(reward.name, reward.time_limit or 0.0, call) if late else failure_of(reward.name, error)
+        return Answer.failed(failure, call.size)
+    return answered(reward.name, answer, call, notes)
 
 
-def _number(name: str, index: int, value: Any) -> float:
+def _retried(ask: Callable[[Call], Answer], call: Call, one_by_one: bool) -> Answer:
+    answer = ask(call)
+    if not one_by_one or call.size < 2 or not _raised(answer):
+        return answer
+    return Answer.joined([ask(call.only([place])) for place in range(call.size)])
+
+
+def _raised(answer: Answer) -> bool:
+    """Whether the call as a whole raised."""
+    return any(isinstance(value, Failure) and value.error is not None for value in answer.values)
+
+
+async def _in_thread(function: Callable[[], Any]) -> Any:
+    """What the function gives, from a thread that nobody waits for once the time is over: it ends with the program."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[tuple[Any, Exception | None]] = loop.create_future()
+
+    def tell(found: tuple[Any, Exception | None]) -> None:
+        if not done.cancelled():
+            done.set_result(found)
+
+    def work() -> None:
+        found: tuple[Any, Exception | None]
+        try:
+            found = function(), None
+        except Exception as error:
+            found = None, error
+        with suppress(RuntimeError):  # the loop is over: it came too late
+            loop.call_soon_threadsafe(tell, found)
+
+    threading.Thread(target=work, daemon=True).start()
+    answer, error = await done
+    if error is not None:
+        raise error
+    return answer
+
+
+async def _awaited(answer: Any) -> Any:
+    return await answer
+
+
+def _is_async(function: Any) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
+
+
+def _value(value: Any) -> float | None:
+    if isinstance(value, Failure):
+        raise value.refusal()
+    known: float | None = value
+    return known
+
+
+def _function(name: str, target: Any, options: dict[str, Any]) -> Callable[..., Any]:
     try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not math.isfinite(number):
-        raise RewardError(f"the reward '{name}' returned {value!r} for completion {index}; it must be a finite number, or None")
-    return number
+        if inspect.isclass(target):
+            return cast("Callable[..., Any]", target(**options))
+        inspect.signature(target).bind_partial(**options)
+    except RewardError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise RewardError(f"the reward '{name}' does not take the options {options}: {error}") from error
+    bound: Callable[..., Any] = partial(target, **options) if options else target
+    return bound
+
+
+def _identity(name: str, options: Mapping[str, Any], registry: Registry) -> str:
+    """What a reward's numbers depend on beside its arguments."""
+    code = custom_hash(name) if is_custom(name) else registry.provider(registry.get(RewardRecord, name)).hash
+    return json.dumps([name, code, dict(options)], sort_keys=True, default=repr)

@@ -19,6 +19,8 @@ def burnish_rewards() -> list[RewardRecord]:
             name="format_regex",
             target="burnish_format.reward:Regex",
             summary="1 where the completion matches a regular expression",
+            processes=1,  # some expressions take longer than the universe lasts
+            time_limit=5.0,
             api=1,
         ),
         RewardRecord(
