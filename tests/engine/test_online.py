@@ -161,3 +161,30 @@ def test_the_backend_is_found_by_name() -> None:
     from burnish.registry import BackendRecord
 
     assert load().find(BackendRecord, "hf") is LocalBackend
+
+
+CUT = {"max_new_tokens": 6, "temperature": 0.8, "top_k": 50}
+
+
+@pytest.mark.parametrize("drawn", [{"epochs": 1}, {"epochs": 1, "sampling": CUT}])
+def test_the_divergence_from_the_reference_is_taken_out_of_the_reward(make_config: MakeConfig, drawn: dict[str, Any]) -> None:
+    """The loss reads no reference, the reward does; where the sampler's distribution is cut, the policy itself is scored."""
+    config = make_config(**online(**drawn, kl_in_reward={"beta": 0.5}))
+    config["train"] = {"batch_size": 8, "steps": 3}
+    burnish.train(config, data=QUESTIONS)
+    first, last = (Journal(Path(config["output"]) / "rollouts").read(number) or () for number in (0, 2))
+    for one in first:  # the policy is its own reference still
+        np.testing.assert_allclose(one.earned["kl_in_reward"], 0, atol=1e-4)
+        assert ("old" in one.tokens) == ("top_k" in drawn.get("sampling", {}))
+    for one in last:
+        policy = one.tokens.get("old", one.tokens["behaviour"])
+        lost = 0.5 * np.where(one.own, policy - one.tokens["reference"], 0)
+        np.testing.assert_allclose(one.earned["kl_in_reward"], -lost, atol=1e-6)
+        assert one.reward == pytest.approx((one.rewards["small"] or 0) - lost.sum(), abs=1e-5)
+    assert max(abs(one.rewards["kl_in_reward"] or 0) for one in last) > 1e-3
+
+
+def test_a_reward_that_compares_with_no_reference_is_refused(make_config: MakeConfig) -> None:
+    config = make_config(**online(kl_in_reward={}), reference={"model": "none"})
+    with pytest.raises(ConfigError, match=r"rollout\.kl_in_reward: the reward compares with a reference"):
+        burnish.train(config, data=QUESTIONS)

@@ -298,6 +298,15 @@ class DrawnSection(SamplingSection):
     temperature: AboveZero = 1.0
 
 
+class KLInRewardSection(Section):
+    """A penalty in the reward for every token that the reference would have drawn less often."""
+
+    beta: NotNegative = 0.05
+    """Reward that is lost for a nat of divergence."""
+    estimator: Literal["k1", "k3"] = "k1"
+    """Of a token's divergence, d = lp - lr: `k1` is d, `k3` is e^-d - 1 + d, never below 0."""
+
+
 def _unset(name: str) -> dict[str, Options]:
     return {name: {}}
 
@@ -322,6 +331,8 @@ class RolloutSection(Section):
     """What the model acts in: one name, with its options."""
     backend: Annotated[NamedOption, Names(BackendRecord)] = Field(default_factory=partial(_unset, "hf"))
     """What draws the completions: one name, with its options."""
+    kl_in_reward: KLInRewardSection | None = None
+    """Take the divergence from the reference out of the reward: per token for advantages of tokens, summed for others."""
     time_limit: AboveZero | None = None
     """Seconds of an episode; one that takes longer is left out."""
 

@@ -29,7 +29,7 @@ from burnish.model.scorer import base_of
 from burnish.model.tile import tile_rows
 from burnish.objective.compose import Objective
 from burnish.objective.entries import check_kinds
-from burnish.objective.roles import check_roles
+from burnish.objective.roles import check_roles, roles_read
 from burnish.objective.unread import unread
 from burnish.rollout.foreseen import foreseen_batches, num_steps, seen_kinds
 
@@ -117,7 +117,7 @@ def forecast(config: Config, registry: Registry) -> Forecast:
     measured = list(islice(batches, min(steps or MEASURED_STEPS, MEASURED_STEPS)))
     tokens = count_tokens(measured, budget, layout.kind)
     ignored = [] if objective is None else unread(objective, [unit for units in measured for unit in units])
-    roles = None if objective is None else frozenset[str](objective.roles)
+    roles = None if objective is None else frozenset[str](roles_read(config, objective))
     frozen = [load_shapes(section, registry, tokenizer) for section in _frozen(config, roles)]
     return Forecast(
         data=data,

@@ -25,6 +25,7 @@ from burnish.model.scorer import Scorer, base_of
 from burnish.model.tasks import task_for
 from burnish.model.values import add_value_head
 from burnish.objective.compose import Objective
+from burnish.objective.roles import roles_read
 from burnish.registry import Registry
 
 
@@ -65,13 +66,13 @@ def load_models(
     others = {
         role: load_frozen(name, config.model, registry, tokenizer).to(accelerator.device)
         for role, name in (("reference", reference_name), ("teacher", teacher_name))
-        if role in objective.roles and name not in (None, "auto")
+        if role in roles_read(config, objective) and name not in (None, "auto")
     }
     with accelerator.autocast():
         layout = _layout([model, *others.values()], config)
     cache_key = f"{config.train.precision}-{config.model.dtype}" if config.reference.cache else None
     frozen = {role: frozen_model(other, layout.kind, cache_key) for role, other in others.items()}
-    if "reference" in objective.roles and reference_name == "auto":
+    if "reference" in roles_read(config, objective) and reference_name == "auto":
         moves = config.reference.sync is not None
         frozen["reference"] = frozen_policy(model, layout.kind, None if moves else cache_key, apart=moves)
     for one in frozen.values():
@@ -99,7 +100,7 @@ def following(config: Config, model: nn.Module, roles: Roles) -> Following | Non
 def check_models(config: Config, registry: Registry, objective: Objective, tokenizer: Any) -> None:
     """ModelError when a model or adapter is not there, or the two do not fit; reads no weights."""
     for role, name in (("reference", config.reference.model), ("teacher", config.teacher.model)):
-        if role in objective.roles and name not in (None, "auto"):
+        if role in roles_read(config, objective) and name not in (None, "auto"):
             check_model(config.model, registry, name)
     if config.model.adapter:
         load_shapes(config.model, registry, tokenizer)

@@ -161,7 +161,8 @@ class Rollouts:
     def recorder(self) -> Recorder:
         """Notes what must be known of trajectories before the weights move."""
         section, batch_size = self.online.section, self.config.train.batch_size
-        return Recorder(self.objective, self.runner, moves=section.epochs * steps_a_pass(section, batch_size) > 1)
+        moves = section.epochs * steps_a_pass(section, batch_size) > 1
+        return Recorder(self.objective, self.runner, moves, section, self.online.backend.capabilities)
 
     def _awaken(self, prompt: Prompt) -> None:
         """One forward of the whole: in it sharded layers learn whose they are, which the sampler does not tell them."""

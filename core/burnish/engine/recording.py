@@ -10,26 +10,31 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from burnish.config.sections import RolloutSection
 from burnish.engine.step import StepRunner
-from burnish.model.signals import Role, Signal, value
+from burnish.model.signals import Role, Signal, logp, tempered, value
 from burnish.objective.compose import Objective
 from burnish.objective.readings import column
+from burnish.rollout.contract import Capabilities
+from burnish.rollout.shaping import with_kl
 from burnish.rollout.trajectory import Trajectory
 
 
 @dataclass(frozen=True)
 class Recorder:
-    """moves: whether the weights move before all of a rollout batch has been trained on."""
+    """moves: whether the weights move before all of a rollout batch has been trained on. sampler: of the backend that draws."""
 
     objective: Objective
     runner: StepRunner
     moves: bool
+    section: RolloutSection
+    sampler: Capabilities
 
     def __call__(self, trajectories: Sequence[Trajectory], with_values: bool) -> list[Trajectory]:
         """The trajectories with what the objective reads of frozen roles; with_values: and with the value head's numbers."""
-        wanted: list[tuple[Role, tuple[Signal, ...]]] = [("reference", self.objective.signals("reference"))]
-        if self.moves:
-            wanted.append(("old", self.objective.signals("old")))
+        wanted: list[tuple[Role, tuple[Signal, ...]]] = [("reference", self._read("reference"))]
+        if self.moves or self._scores_old:
+            wanted.append(("old", self._read("old")))
         scored = list(trajectories)
         whole_ones = [place for place, one in enumerate(scored) if one.is_trainable]
         if with_values:
@@ -47,4 +52,21 @@ class Recorder:
                     spread[mask] = values
                     given[column(signal)] = spread
                 scored[place] = scored[place].with_tokens(**given)
+        if (kl := self.section.kl_in_reward) is not None:
+            for place in whole_ones:
+                scored[place] = with_kl(scored[place], kl)
         return scored
+
+    def _read(self, role: Role) -> tuple[Signal, ...]:
+        """What the objective reads of a role, and the divergence in the reward."""
+        signals = self.objective.signals(role)
+        if self.section.kl_in_reward is None or (role == "old" and not self._scores_old):
+            return signals
+        return tuple(dict.fromkeys([*signals, tempered(logp(role), self.section.sampling.temperature)]))
+
+    @property
+    def _scores_old(self) -> bool:
+        """Whether the divergence needs the policy's own log-probabilities, since the sampler's are not the same."""
+        sampling = self.section.sampling
+        undistorted = (sampling.top_k, sampling.top_p, sampling.min_p) == (0, 1.0, 0.0)
+        return self.section.kl_in_reward is not None and not (self.sampler.live and undistorted)

@@ -8,7 +8,15 @@ from collections.abc import Iterable
 
 from burnish.config import Config
 from burnish.errors import ConfigError
+from burnish.model.signals import Role
+from burnish.objective.compose import Objective
 from burnish.objective.entries import Entry
+
+
+def roles_read(config: Config, objective: Objective) -> frozenset[Role]:
+    """The models that a run needs: what the objective reads, and what rewards are shaped by."""
+    shaped: frozenset[Role] = frozenset({"reference"}) if _is_shaped(config) else frozenset()
+    return objective.roles | shaped
 
 
 def check_roles(config: Config, entries: Iterable[Entry]) -> None:
@@ -27,8 +35,17 @@ def check_roles(config: Config, entries: Iterable[Entry]) -> None:
                 )
             if "teacher" in roles and config.teacher.model is None:
                 raise ConfigError(f"{path} learns from a teacher, but there is none; say which with `teacher.model`")
+        if _is_shaped(config) and config.reference.model == "none":
+            raise ConfigError(
+                "rollout.kl_in_reward: the reward compares with a reference, but "
+                f"{config.origin('reference.model')} says `reference.model: none`. Drop one of the two"
+            )
         if config.reference.sync is not None:
-            _check_sync(config, "reference" in read)
+            _check_sync(config, "reference" in read or _is_shaped(config))
+
+
+def _is_shaped(config: Config) -> bool:
+    return config.rollout is not None and config.rollout.kl_in_reward is not None
 
 
 def _check_sync(config: Config, is_read: bool) -> None:
