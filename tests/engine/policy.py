@@ -42,6 +42,11 @@ def small(completion_ids: Sequence[Sequence[int]], **_: Any) -> list[float | Non
     return [sum(one < 40 for one in ids) / len(ids) for ids in completion_ids]
 
 
+def begins_small(completion_ids: Sequence[Sequence[int]], **_: Any) -> list[float | None]:
+    """Whether the first id is below 40: often the same for a whole group."""
+    return [float(ids[0] < 40) for ids in completion_ids]
+
+
 def online(**rollout: Any) -> dict[str, Any]:
     """What to lay over a config to make it an online run: two prompts by four completions, two passes of two steps."""
     section = {

@@ -15,10 +15,11 @@ from runs import MakeConfig, ledger, weights
 import burnish
 from burnish.data.units import Unit
 from burnish.engine.step import StepRunner
-from burnish.errors import BurnishError, ConfigError, RewardError
+from burnish.errors import BurnishError, ConfigError, RewardError, RunError
 from burnish.registry import load
 from burnish.rollout.journal import Journal
 from burnish.rollout.local import LocalBackend
+from burnish.rollout.trajectory import by_group
 from burnish.testing import tiny_model, tiny_tokenizer
 
 QUESTIONS = [{"prompt": f"q {number}: "} for number in range(12)]
@@ -103,6 +104,37 @@ def test_metrics_and_steps(make_config: MakeConfig) -> None:
     assert {"rewards/small/mean", "frac_reward_zero_std", "completions/mean_length"} <= lines[0].keys()
 
 
+def test_groups_without_signal_are_replaced_until_enough_have_one(make_config: MakeConfig, trained: list[list[Unit]]) -> None:
+    config = make_config(**online(filter=True, max_refills=20, epochs=1, rewards=[f"{HERE}:begins_small"]))
+    config["train"] = {"batch_size": 8, "steps": 3}
+    burnish.train(config, data=QUESTIONS)
+    journal = Journal(Path(config["output"]) / "rollouts")
+    every = by_group(one for number in journal.numbers() for one in journal.read(number) or ())
+    assert [one[0].origin.group for one in every] == list(range(len(every)))  # no prompt skipped, none twice
+    assert len(every) > 6
+    assert all(len({one.reward for one in members}) == (1 if members[0].outcome == "filtered" else 2) for members in every)
+    assert [len(batch) for batch in trained] == [8, 8, 8]
+
+
+def test_the_cap_of_refills_is_said_and_what_there_is_is_trained_on(
+    make_config: MakeConfig, trained: list[list[Unit]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def mostly(completion_ids: Sequence[Sequence[int]], **_: Any) -> list[float]:
+        return [float(place if not calls else 0) for calls in [next(called)] for place in range(len(completion_ids))]
+
+    called = iter([1, 0, *[1] * 99])  # of the four calls for the first rollout batch the second gives a signal
+    config = make_config(**online(filter=True, prompts=1, max_refills=3, epochs=1, rewards=[]))
+    config["train"] = {"batch_size": 4, "steps": 1}
+    burnish.train(config, data=QUESTIONS, rewards=[mostly])
+    assert [len(batch) for batch in trained] == [4]
+    config |= {"output": config["output"] + "2"}
+    called = iter([1] * 99)
+    with pytest.raises(RunError, match="its episodes ended as filtered; so did"):
+        burnish.train(config, data=QUESTIONS, rewards=[mostly])
+    said = " ".join("".join(capsys.readouterr()).split())
+    assert "of 4 prompts only 0 gave answers of different rewards, and no more are asked for" in said
+
+
 def test_a_plugin_backend_gets_the_weights_of_every_version(make_config: MakeConfig, tmp_path: Path) -> None:
     config = make_config(**online(epochs=1, backend=f"{HERE.with_name('copied.py')}:Copied"))
     config["train"] = {"batch_size": 8, "steps": 3}
@@ -128,6 +160,7 @@ def refusals() -> Iterator[Any]:
     yield pytest.param({"advantage": "no_such"}, "no advantage named 'no_such'", id="no such advantage")
     yield pytest.param({"backend": {"hf": {"rows": 3}}}, "unknown key. Did you mean 'max_rows'", id="no such option")
     yield pytest.param({"advantage": {"a": {}, "b": {}}}, "one name with its options", id="two advantages")
+    yield pytest.param({"filter": True, "group_size": 1}, "`group_size` must be more than 1", id="nothing to compare")
     yield pytest.param({"sampling": {"temperature": 0.0}}, "sampling.temperature: should be greater than 0", id="greedy")
     yield pytest.param({"sampling": {"max_new_tokens": 4096}}, "leaves the model's 512 positions", id="context")
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from killing import NEVER, train_until
-from policy import online
+from policy import HERE, online
 from runs import LORA, PAIRS, TEXTS, MakeConfig, assert_same, ledger, weights, write_rows
 
 from burnish.api import train
@@ -48,6 +48,7 @@ SCENARIOS: dict[str, dict[str, Any]] = {
         "evaluate": {"every": 2},
     },
     "online": online(),
+    "online, filtered": online(filter=True, max_refills=2, rewards=[f"{HERE}:begins_small"]),
     "online, adapter, beside a source that is read": {
         **online(epochs=1),
         "model": {"adapter": LORA},

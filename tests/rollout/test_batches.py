@@ -9,47 +9,52 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from played import prompt, trajectory
+from played import trajectory
 
 from burnish.data.dataset import Cursor
 from burnish.data.units import Unit
 from burnish.errors import RunError
 from burnish.rollout.batches import EMPTY, OnlineBatches, RolloutCursor
 from burnish.rollout.journal import Journal
-from burnish.rollout.play import Prompt
+from burnish.rollout.supply import Supply
 from burnish.rollout.trajectory import Trajectory
 
 GROUP = 4
 
 
 class Counted:
-    """Batches of two prompts (or one unit), numbered by the cursor."""
+    """Batches of one unit (or several), numbered by the cursor."""
 
-    steps_per_epoch = 5
+    steps_per_epoch = 10
 
-    def __init__(self, size: int = 2) -> None:
+    def __init__(self, size: int = 1) -> None:
         self.size = size
 
     def units(self, start: Cursor) -> Iterator[tuple[list[Unit], Cursor]]:
         at = start
         while True:
-            at = Cursor(at.step // self.steps_per_epoch, at.step + 1)
+            at = Cursor((at.step + 1) // self.steps_per_epoch, at.step + 1)
             unit = trajectory(0, 0, [at.step]).unit()
             yield [replace(unit, source="others", row=at.step)] * self.size, at
 
 
 class Maker:
-    """Makes two groups of four, each answer its rollout, group and member; remembers what it made."""
+    """Makes two groups of four, each answer its rollout, group and member; remembers what it made. cuts: in every batch, it
+    leaves the lowest of four groups that it has begun to be drawn again, and one more."""
 
-    def __init__(self, fails: Sequence[int] = ()) -> None:
-        self.fails, self.made = fails, list[int]()
+    def __init__(self, fails: Sequence[int] = (), cuts: bool = False) -> None:
+        self.fails, self.cuts, self.made = fails, cuts, list[int]()
 
-    def __call__(self, prompts: Sequence[Prompt], number: int) -> list[Trajectory]:
+    def __call__(self, supply: Supply, number: int) -> list[Trajectory]:
         self.made.append(number)
         outcome: Any = "timeout" if number in self.fails else "ok"
+        draws = supply.take(4 if self.cuts else 2)
+        if self.cuts:
+            supply.put_back([draws[0].number, draws[2].number])
+            draws = [draws[1], draws[3]]
         return [
-            replace(trajectory(one.group, member, [number, one.group, member]), outcome=outcome, rewards={"a": 1.0}, reward=1.0)
-            for one in prompts
+            replace(trajectory(one.number, member, [number, one.number, member]), outcome=outcome, rewards={"a": 1.0}, reward=1.0)
+            for one in draws
             for member in range(GROUP)
         ]
 
@@ -57,7 +62,6 @@ class Maker:
 def source(folder: Path, make: Maker, passes: int = 2, steps: int = 3, others: Any = None) -> OnlineBatches:
     return OnlineBatches(
         prompts=Counted(),
-        find=lambda unit, group: prompt(group),
         make=make,
         journal=Journal(folder),
         passes=passes,
@@ -66,6 +70,7 @@ def source(folder: Path, make: Maker, passes: int = 2, steps: int = 3, others: A
         others=others,
         exchange=lambda action: action(),
         tells=lambda *_: None,
+        rollouts_per_epoch=5,
     )
 
 
@@ -84,13 +89,14 @@ def test_every_pass_sees_every_trajectory_once_shuffled_anew(tmp_path: Path) -> 
     assert [bool(batch.metrics) for batch in batches] == [True, *[False] * 5] * 2
 
 
-def test_from_any_cursor_on_it_goes_on_as_it_would_have(tmp_path: Path) -> None:
-    whole = list(islice(source(tmp_path / "whole", Maker(), others=Counted(1)).batches(RolloutCursor()), 14))
+@pytest.mark.parametrize("cuts", [False, True])
+def test_from_any_cursor_on_it_goes_on_as_it_would_have(tmp_path: Path, cuts: bool) -> None:
+    whole = list(islice(source(tmp_path / "whole", Maker(cuts=cuts), others=Counted(1)).batches(RolloutCursor()), 14))
     for stop in range(1, 13):
         folder = tmp_path / str(stop)
-        begun = list(islice(source(folder, Maker(), others=Counted(1)).batches(RolloutCursor()), stop))
+        begun = list(islice(source(folder, Maker(cuts=cuts), others=Counted(1)).batches(RolloutCursor()), stop))
         cursor = RolloutCursor.from_json(begun[-1].cursor.to_json())
-        again = Maker()
+        again = Maker(cuts=cuts)
         rest = list(islice(source(folder, again, others=Counted(1)).batches(cursor), 14 - stop))
         assert [[unit.id for unit in one.units] for one in rest] == [[unit.id for unit in one.units] for one in whole[stop:]]
         assert [batch.cursor for batch in rest] == [batch.cursor for batch in whole[stop:]]

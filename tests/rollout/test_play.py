@@ -53,7 +53,7 @@ class Faulty:
 
 
 def test_one_turn() -> None:
-    [one] = player().play([prompt(0, (4, 9))], [0], number=0, version=12)
+    [one] = player().play([prompt(0, (4, 9))], [0], version=12)
     assert one.ids.tolist()[:3] == [4, 9, 9]
     assert one.own.tolist() == [False, False, True, True]
     assert one.versions.tolist() == [-1, -1, 12, 12]
@@ -63,7 +63,7 @@ def test_one_turn() -> None:
 
 def test_several_turns_are_exactly_what_was_sampled_and_told() -> None:
     backend = Scripted(echo)
-    [one] = player(TwoTurns(), backend).play([prompt(0, (4, 9), worth=0.5)], [0], number=0, version=0)
+    [one] = player(TwoTurns(), backend).play([prompt(0, (4, 9), worth=0.5)], [0], version=0)
     first, second = ([9, seed % 97] if at == 0 else [51, seed % 97] for at, (_, _, seed) in enumerate(backend.asked))
     assert one.ids.tolist() == [4, 9, *first, 50, 51, *second]
     assert one.own.tolist() == [False] * 2 + [True] * 2 + [False] * 2 + [True] * 2
@@ -75,22 +75,22 @@ def test_several_turns_are_exactly_what_was_sampled_and_told() -> None:
 def test_a_request_draws_from_a_stream_of_its_own() -> None:
     backend = Scripted(echo)
     team = player(TwoTurns(), backend)
-    team.play([prompt(0, worth=0), prompt(1, worth=0)], [0, 1], number=0, version=0)
-    team.play([prompt(0, worth=0)], [0], number=1, version=0)
+    team.play([prompt(0, worth=0), prompt(1, worth=0)], [0, 1], version=0)
+    team.play([prompt(2, worth=0)], [0], version=0)
     seeds = [seed for _, _, seed in backend.asked]
     assert len(set(seeds)) == len(seeds) == 2 * 4 + 2
 
 
 def test_members_get_the_same_whatever_else_is_played() -> None:
-    alone = player().play([prompt(1)], [2], number=5, version=0)
-    among = player().play([prompt(0), prompt(1), prompt(2)], [0, 1, 2], number=5, version=0)
+    alone = player().play([prompt(1)], [2], version=0)
+    among = player().play([prompt(0), prompt(1), prompt(2)], [0, 1, 2], version=0)
     [found] = [one for one in among if (one.origin.group, one.origin.member) == (1, 2)]
     assert found.ids.tolist() == alone[0].ids.tolist()
 
 
 def test_the_most_likely_completion_is_asked_for_at_temperature_0() -> None:
     backend = Scripted(echo)
-    player(backend=backend).play([prompt(0)], [0, GREEDY], number=0, version=0)
+    player(backend=backend).play([prompt(0)], [0, GREEDY], version=0)
     assert sorted(temperature for _, temperature, _ in backend.asked) == [0.0, 1.0]
 
 
@@ -98,7 +98,7 @@ def test_an_environment_that_raises_or_hangs_ends_its_own_episode() -> None:
     told: list[str] = []
     team = player(Faulty(), time_limit=0.2, tells=told.append)
     prompts = [prompt(0), prompt(1, fault=True), prompt(2, fault=True), prompt(3, wait=True)]
-    played = team.play(prompts, [0], number=0, version=0)
+    played = team.play(prompts, [0], version=0)
     assert [one.outcome for one in played] == ["ok", "environment_error", "environment_error", "timeout"]
     assert [one.is_trainable for one in played] == [True, False, False, False]
     assert len(told) == 2  # each kind of failure once
@@ -109,7 +109,7 @@ def test_an_environment_that_raises_or_hangs_ends_its_own_episode() -> None:
 
 def test_it_plays_where_an_event_loop_is_running_too() -> None:
     async def notebook() -> list[str]:
-        return [one.outcome for one in player().play([prompt(0)], [0, 1], number=0, version=0)]
+        return [one.outcome for one in player().play([prompt(0)], [0, 1], version=0)]
 
     assert asyncio.run(notebook()) == ["ok", "ok"]
 
@@ -119,4 +119,4 @@ def test_a_backend_that_fails_ends_the_run() -> None:
         raise ConnectionError("refused")
 
     with pytest.raises(ConnectionError, match="refused"):
-        player(backend=Scripted(dead)).play([prompt(0)], [0], number=0, version=0)
+        player(backend=Scripted(dead)).play([prompt(0)], [0], version=0)

@@ -289,6 +289,13 @@ class RewardSection(Section):
     """Its share in the sum of rewards."""
     options: Options = Field(default_factory=dict)
     """Its options."""
+    time_limit: AboveZero | None = None
+    """Seconds that a call may take, with `processes` one completion; null for what the reward itself says, else no limit."""
+    processes: Count | None = None
+    """How many of its own it runs in, one completion at a time each; they are killed when they take too long. 0 for the training
+    process, null for what the reward itself says."""
+    cache: bool = False
+    """Keep its numbers on disk, by content; shared by runs. For rewards that always say the same of the same completion."""
 
 
 class DrawnSection(SamplingSection):
@@ -296,6 +303,28 @@ class DrawnSection(SamplingSection):
 
     max_new_tokens: Positive = 256
     temperature: AboveZero = 1.0
+
+
+class ReceiptsSection(Section):
+    """How a backend with weights of its own proves that it draws from the trained ones."""
+
+    handshake: bool = True
+    """At the start, send perturbed weights, then the true ones, and see the backend's log-probabilities follow."""
+    warn: AboveZero = 0.1
+    """Nats a token between the log-probabilities of backend and trainer, after any update, from which a warning is given."""
+    stop: AboveZero = 0.5
+    """And from which the run stops."""
+
+
+class RetriesSection(Section):
+    """How often an episode is begun again."""
+
+    timeout: Count = 0
+    """After it took longer than `time_limit`."""
+    environment_error: Count = 0
+    """After its environment raised."""
+    infrastructure_error: Count = 2
+    """After something that it needs could not be reached."""
 
 
 class KLInRewardSection(Section):
@@ -325,16 +354,34 @@ class RolloutSection(Section):
     sampling: DrawnSection = DrawnSection()
     rewards: Annotated[NamedOptions[RewardSection], Names(RewardRecord)] = ()
     """What the completions are worth."""
+    on_reward_error: Literal["stop", "drop"] = "stop"
+    """What happens when a reward raises, takes too long or gives no number: the run stops, with a checkpoint; or the completion is
+    left out and counted, its traceback in the journal."""
     advantage: Annotated[NamedOption, Names(AdvantageRecord)] = Field(default_factory=partial(_unset, "group"))
     """How rewards become advantages: one name, with its options."""
     environment: Annotated[NamedOption, Names(EnvironmentRecord)] = Field(default_factory=partial(_unset, "single_turn"))
     """What the model acts in: one name, with its options."""
     backend: Annotated[NamedOption, Names(BackendRecord)] = Field(default_factory=partial(_unset, "hf"))
     """What draws the completions: one name, with its options."""
+    receipts: ReceiptsSection = ReceiptsSection()
     kl_in_reward: KLInRewardSection | None = None
     """Take the divergence from the reference out of the reward: per token for advantages of tokens, summed for others."""
     time_limit: AboveZero | None = None
     """Seconds of an episode; one that takes longer is left out."""
+    retries: RetriesSection = RetriesSection()
+    """How often an episode that failed is begun again, by how it failed; then it is left out, and counted."""
+    episodes: Positive | None = None
+    """Episodes that are played at once at most; null for all of a rollout batch."""
+    filter: bool = False
+    """Leave out groups whose rewards are all equal, and ask for more prompts in their place (dynamic sampling)."""
+    max_refills: Count = 4
+    """With `filter`: prompts that are asked for beside the first ones at most, in multiples of `prompts`."""
+
+    @model_validator(mode="after")
+    def _filter_needs_groups(self) -> RolloutSection:
+        if self.filter and self.group_size == 1:
+            raise ValueError("`filter` compares the answers to one prompt, so `group_size` must be more than 1")
+        return self
 
 
 class EvaluateSection(Section):

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Sequence as List
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -24,8 +24,9 @@ from burnish.config.options import construct
 from burnish.config.sections import RolloutSection
 from burnish.data.dataset import TrainData
 from burnish.data.render import Renderer
-from burnish.data.units import Sequence, Unit
+from burnish.data.units import Sequence
 from burnish.engine.distributed import on_first
+from burnish.engine.finding import Finder, context_of
 from burnish.engine.recording import Recorder
 from burnish.engine.sending import Sender
 from burnish.engine.sharding import unsharded
@@ -36,6 +37,7 @@ from burnish.model.signals import logp
 from burnish.objective.compose import Objective
 from burnish.registry import AdvantageRecord, BackendRecord, EnvironmentRecord, Record, Registry
 from burnish.rollout.batches import OnlineBatches
+from burnish.rollout.filtering import keep_groups, with_signal
 from burnish.rollout.contract import Advantage, Backend, Environment
 from burnish.rollout.foreseen import steps_a_pass
 from burnish.rollout.journal import Journal
@@ -43,6 +45,7 @@ from burnish.rollout.judge import Judge, with_advantages
 from burnish.rollout.local import LocalBackend
 from burnish.rollout.play import GREEDY, Player, Prompt
 from burnish.rollout.rewards import Reward
+from burnish.rollout.supply import Draw, Supply
 from burnish.rollout.single_turn import SingleTurn
 from burnish.rollout.trajectory import Trajectory
 
@@ -86,6 +89,8 @@ class Rollouts:
     tokenizer: Any
     accelerator: Accelerator
     step: Callable[[], int]
+    num_steps: int
+    find: Finder = field(init=False)
     tells: Callable[..., None]
 
     def batches(self, data: TrainData, folder: Any) -> OnlineBatches:
@@ -95,23 +100,19 @@ class Rollouts:
             raise ConfigError("rollout.backend: only `hf` draws from a model with adapters; train all weights, or use it")
         if isinstance(self.online.backend, LocalBackend):
             self.online.backend.draw_from(self.model, self.tokenizer, self._within)
-        examples, renderer = data.only(section.sources, 1).examples(), Renderer(self.tokenizer, self.config.render)
-
-        def find(unit: Unit, group: int) -> Prompt:
-            example = examples[unit.source, unit.row, unit.part]
-            ids = tuple(renderer.prompt_ids(example).tolist())
-            self._refuse_long(unit, len(ids))
-            return Prompt(unit.source, unit.row, unit.part, group, example, ids)
+        played = data.only(section.sources, section.prompts)
+        longest, renderer = section.sampling.max_new_tokens, Renderer(self.tokenizer, self.config.render)
+        self.find = Finder(data.only(section.sources, 1), renderer, context_of(self.model), longest)
 
         others = [name for name in sources if name not in section.sources]
         return OnlineBatches(
-            prompts=data.only(section.sources, section.prompts),
-            find=find,
+            prompts=self.find.data,
             make=self.make,
             journal=Journal(folder),
             passes=section.epochs,
             steps_a_pass=steps_a_pass(section, self.config.train.batch_size),
             seed=self.config.train.seed,
+            rollouts_per_epoch=played.steps_per_epoch,
             others=data.only(others, self._beside(others)) if others else None,
             exchange=lambda action: on_first(self.accelerator, action),
             tells=self.tells,
@@ -126,30 +127,70 @@ class Rollouts:
             online.environment, online.backend, self.tokenizer, section.sampling, seed, section.time_limit, self.tells
         )
 
-    def make(self, prompts: List[Prompt], number: int) -> list[Trajectory]:
+    def make(self, supply: Supply, number: int) -> list[Trajectory]:
         """Rollout batch `number`: played, judged, scored, with advantages; the same on every rank."""
-        advantage, rewards = self.online.advantage, self.online.rewards
-        needs: frozenset[str] = getattr(advantage, "needs", frozenset())
-        mine = self._play(prompts, [*range(self.online.section.group_size), *([GREEDY] if "greedy" in needs else [])], number)
-        examples = {prompt.group: prompt.example for prompt in prompts}
-        judged = Judge(rewards, self.tokenizer)(mine, [examples[one.origin.group] for one in mine])
-        scored = self.recorder(judged, "values" in needs)
-        every = sorted(self._together(scored), key=lambda one: (one.origin.group, one.origin.member))
+        judged = self._gathered(supply, number)
+        advantage = self.online.advantage
+        mine = judged[self.accelerator.process_index :: self.accelerator.num_processes]
+        every = self._together(self.recorder(mine, "values" in self._needs))
         greedy = {one.origin.group: one.reward for one in every if one.origin.member == GREEDY}
-        weights = {reward.name: reward.weight for reward in rewards}
+        weights = {reward.name: reward.weight for reward in self.online.rewards}
         return with_advantages([one for one in every if one.origin.member != GREEDY], advantage, weights, greedy)
 
-    def _play(self, prompts: List[Prompt], members: List[int], number: int) -> list[Trajectory]:
+    def _gathered(self, supply: Supply, number: int) -> list[Trajectory]:
+        """Judged trajectories of so many prompts as a rollout batch has; more in place of groups that are filtered."""
+        section = self.online.section
+        judged = self._judged(supply.take(section.prompts, within_epoch=not section.filter))
+        if not section.filter:
+            return judged
+        left = section.max_refills * section.prompts
+        while (missing := min(left, section.prompts - len(with_signal(judged)))) > 0:
+            left -= missing
+            judged += self._judged(supply.take(missing))
+        kept = with_signal(judged)
+        if len(kept) < section.prompts:
+            drawn = section.prompts * (1 + section.max_refills)
+            self.tells(
+                f"rollout batch {number}: of {drawn} prompts only {len(kept)} gave answers of different rewards, and no more "
+                f"are asked for (rollout.max_refills {section.max_refills}): it is trained on with {len(kept)} groups"
+            )
+        return keep_groups(judged, kept)
+
+    def _judged(self, draws: List[Draw]) -> list[Trajectory]:
+        """Trajectories of these prompts with their rewards, on every rank, in order."""
+        prompts = [self.find(draw) for draw in draws]
+        mine = self._play(prompts, [*range(self.online.section.group_size), *([GREEDY] if "greedy" in self._needs else [])])
+        examples = {prompt.group: prompt.example for prompt in prompts}
+        judged = self.judge(mine, [examples[one.origin.group] for one in mine])
+        return self._together(judged)
+
+    @property
+    def _needs(self) -> frozenset[str]:
+        return getattr(self.online.advantage, "needs", frozenset())
+
+    def _play(self, prompts: List[Prompt], members: List[int]) -> list[Trajectory]:
         """What this rank plays: its share; where the ranks hold one model together, or a server plays, the first has all."""
         accelerator, version = self.accelerator, self.step()
         if not self.online.backend.capabilities.live:
             self.sender.send(version)
-            played = on_first(accelerator, lambda: self.player.play(prompts, members, number, version))
+            played = on_first(accelerator, lambda: self.player.play(prompts, members, version))
             return played[accelerator.process_index :: accelerator.num_processes]
         if self._as_one:
             self._awaken(prompts[0])
         share = prompts if self._as_one else prompts[accelerator.process_index :: accelerator.num_processes]
-        played = self.player.play(share, members, number, version)
+    @cached_property
+    def judge(self) -> Judge:
+        """Asks the rewards."""
+
+        def state() -> Any:
+            from transformers import TrainerState
+
+            return TrainerState(global_step=self.step(), max_steps=self.num_steps)
+
+        online = self.online
+        return Judge(online.rewards, self.tokenizer, online.section.on_reward_error, state, self.tells)
+
+        played = self.player.play(share, members, version)
         return played if not self._as_one or accelerator.is_main_process else []
 
     @cached_property
@@ -175,10 +216,11 @@ class Rollouts:
     def _as_one(self) -> bool:
         """Whether every forward pass needs all ranks."""
         return self.accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
+        """What all ranks have, group after group."""
 
     def _together(self, mine: list[Trajectory]) -> list[Trajectory]:
         every: list[Trajectory] = gather_object(mine)
-        return every
+        return sorted(every, key=lambda one: (one.origin.group, one.origin.member))
 
     @contextmanager
     def _within(self) -> Iterator[None]:
@@ -190,11 +232,3 @@ class Rollouts:
         weights = {name: section.weight for name, section in self.config.data.items()}
         share = sum(weights[name] for name in others) / sum(weights[name] for name in self.online.section.sources)
         return max(1, math.ceil(share * self.config.train.batch_size))
-
-    def _refuse_long(self, unit: Unit, length: int) -> None:
-        context = getattr(getattr(self.model, "config", None), "max_position_embeddings", None)
-        if context is not None and length + self.online.section.sampling.max_new_tokens > context:
-            raise ConfigError(
-                f"rollout.sampling.max_new_tokens: the prompt of row {unit.row} of {unit.source} has {length} tokens, and with "
-                f"{self.online.section.sampling.max_new_tokens} more it leaves the model's {context} positions"
-            )

@@ -18,7 +18,7 @@ from burnish.data.units import Unit
 from burnish.errors import RunError
 from burnish.rollout.journal import Journal
 from burnish.rollout.metrics import rollout_metrics
-from burnish.rollout.play import Prompt
+from burnish.rollout.supply import Place, Supply, Units
 from burnish.rollout.trajectory import Trajectory
 
 EMPTY = 8  # rollout batches in a row without anything to train on, after which the run ends
@@ -26,10 +26,10 @@ EMPTY = 8  # rollout batches in a row without anything to train on, after which 
 
 @dataclass(frozen=True)
 class RolloutCursor:
-    """Where an online run stands. prompts: as they were before rollout batch `rollout` was drawn; done: its step batches that
-    were trained on; others: of the sources that are read, not played."""
+    """Where an online run stands. place: among the prompts, before rollout batch `rollout` was drawn; done: its step batches
+    that were trained on; others: of the sources that are read, not played."""
 
-    prompts: Cursor = field(default_factory=Cursor)
+    place: Place = field(default_factory=Place)
     rollout: int = 0
     done: int = 0
     others: Cursor = field(default_factory=Cursor)
@@ -37,18 +37,17 @@ class RolloutCursor:
     @property
     def epoch(self) -> int:
         """Passes over the prompts."""
-        return self.prompts.epoch
+        return self.place.prompts.epoch
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for a checkpoint."""
-        places = {"prompts": self.prompts.to_json(), "others": self.others.to_json()}
-        return {**places, "rollout": self.rollout, "done": self.done}
+        return {"place": self.place.to_json(), "rollout": self.rollout, "done": self.done, "others": self.others.to_json()}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> RolloutCursor:
         """The cursor that `to_json` wrote."""
-        prompts, others = (Cursor.from_json(values[name]) for name in ("prompts", "others"))
-        return cls(prompts, values["rollout"], values["done"], others)
+        others = Cursor.from_json(values["others"])
+        return cls(Place.from_json(values["place"]), values["rollout"], values["done"], others)
 
 
 @dataclass(frozen=True)
@@ -60,29 +59,23 @@ class Batch:
     metrics: Mapping[str, float] = field(default_factory=dict)
 
 
-class Units(Protocol):
-    """Batches of a mixture of sources: `TrainData`."""
+class Make(Protocol):
+    """Makes rollout batches."""
 
-    def units(self, start: Cursor) -> Iterator[tuple[list[Unit], Cursor]]: ...
-
-    @property
-    def steps_per_epoch(self) -> int | None: ...
-
-
-Make = Callable[[Sequence[Prompt], int], list[Trajectory]]
-"""Plays, judges and scores the prompts of a rollout batch, by its number."""
+    def __call__(self, supply: Supply, number: int) -> list[Trajectory]:
+        """Rollout batch `number`: prompts taken from the supply, played, judged, scored; the same on every rank."""
+        ...
 
 
 @dataclass(frozen=True)
 class OnlineBatches:
     """Global batches of an online run.
 
-    prompts: batches of prompt units. find: a unit's prompt, by its place in the batch. make: trajectories, ready to be trained
-    on. others: batches of other sources, one of which joins every step batch. exchange: gives every rank what the first has.
+    prompts: prompt units, in batches of one. make: trajectories, ready to be trained on. others: batches of other sources, one
+    of which joins every step batch. exchange: gives every rank what the first has. rollouts_per_epoch: where it is known.
     """
 
     prompts: Units
-    find: Callable[[Unit, int], Prompt]
     make: Make
     journal: Journal
     passes: int
@@ -91,11 +84,12 @@ class OnlineBatches:
     others: Units | None
     exchange: Callable[[Callable[[], Any]], Any]
     tells: Callable[..., None]
+    rollouts_per_epoch: int | None
 
     @property
     def steps_per_epoch(self) -> int | None:
         """Step batches of one pass over the prompts; None when it is not known."""
-        rollouts = self.prompts.steps_per_epoch
+        rollouts = self.rollouts_per_epoch
         return None if rollouts is None else rollouts * self.passes * self.steps_a_pass
 
     def batches(self, start: Cursor | RolloutCursor) -> Iterator[Batch]:
@@ -103,31 +97,32 @@ class OnlineBatches:
         start = start if isinstance(start, RolloutCursor) else RolloutCursor()
         cursor, empty = start, 0
         others = None if self.others is None else self.others.units(start.others)
-        for drawn, after in self.prompts.units(start.prompts):
-            trajectories = self._rollout(drawn, cursor.rollout)
+        supply = Supply(self.prompts, start.place)
+        while True:
+            trajectories = self._rollout(supply, cursor.rollout)
+            after = supply.use({one.origin.group for one in trajectories})
             steps = self._steps(trajectories, cursor.rollout)
             empty = 0 if steps else empty + 1
             if empty:
                 self._complain(trajectories, empty)
-            for place in range(cursor.done, len(steps)):
-                units, read = steps[place], cursor.others
+            for index in range(cursor.done, len(steps)):
+                units, read = steps[index], cursor.others
                 if others is not None:
                     more, read = next(others)
                     units = [*units, *more]
-                last = place + 1 == len(steps)
-                cursor = RolloutCursor(
-                    after if last else cursor.prompts, cursor.rollout + last, 0 if last else place + 1, read
-                )
-                yield Batch(units, cursor, rollout_metrics(trajectories) if place == 0 else {})
+                last = index + 1 == len(steps)
+                place = after if last else cursor.place
+                cursor = RolloutCursor(place, cursor.rollout + last, 0 if last else index + 1, read)
+                yield Batch(units, cursor, rollout_metrics(trajectories) if index == 0 else {})
             if not steps:
                 cursor = RolloutCursor(after, cursor.rollout + 1, 0, cursor.others)
 
-    def _rollout(self, drawn: Sequence[Unit], number: int) -> list[Trajectory]:
+    def _rollout(self, supply: Supply, number: int) -> list[Trajectory]:
         """From the journal; else made now, and journaled before anybody sees it."""
         known: list[Trajectory] | None = self.exchange(lambda: self.journal.read(number))
         if known is not None:
             return known
-        made = self.make([self.find(unit, group) for group, unit in enumerate(drawn)], number)
+        made = self.make(supply, number)
         self.exchange(lambda: self.journal.append(number, made))
         return made
 

@@ -28,7 +28,7 @@ GREEDY = -1  # member of a group that stands for the prompt's most likely comple
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt row of a rollout batch. group: its place in the batch; ids: rendered."""
+    """A prompt row to be answered. group: how many prompts were drawn before it; ids: rendered."""
 
     source: str
     row: int
@@ -51,19 +51,18 @@ class Player:
     tells: Callable[[str], None] = print
     _told: set[str] = field(default_factory=set)
 
-    def play(self, prompts: Sequence[Prompt], members: Sequence[int], number: int, version: int) -> list[Trajectory]:
-        """Rollout batch `number`: these members of each prompt's group, drawn from the weights `version`."""
-        return finish(self._play(prompts, members, number, version))
+    def play(self, prompts: Sequence[Prompt], members: Sequence[int], version: int) -> list[Trajectory]:
+        """These members of each prompt's group, drawn from the weights `version`."""
+        return finish(self.playing(prompts, members, version))
 
-    async def _play(
-        self, prompts: Sequence[Prompt], members: Sequence[int], number: int, version: int
-    ) -> list[Trajectory]:
-        episodes = [self._episode(prompt, member, number) for prompt in prompts for member in members]
+    async def playing(self, prompts: Sequence[Prompt], members: Sequence[int], version: int) -> list[Trajectory]:
+        """As `play`, where a loop is running."""
+        episodes = [self._episode(prompt, member) for prompt in prompts for member in members]
         origins = [Origin(one.source, one.row, one.part, one.group, member) for one in prompts for member in members]
         played = await asyncio.gather(*episodes)
         return [Trajectory.of(origin, episode, version) for origin, episode in zip(origins, played, strict=True)]
 
-    async def _episode(self, prompt: Prompt, member: int, number: int) -> Episode:
+    async def _episode(self, prompt: Prompt, member: int) -> Episode:
         columns = {name: values[0] for name, values in columns_of([prompt.example]).items()}
         task = Task(ids=prompt.ids, tokenizer=self.tokenizer, columns=columns)
         sampling = self.sampling.model_copy(update={"temperature": 0.0}) if member == GREEDY else self.sampling
@@ -73,7 +72,7 @@ class Player:
             nonlocal turns
             turns += 1
             try:
-                return await self.backend.generate(ids, sampling, self._stream(number, prompt.group, member, turns))
+                return await self.backend.generate(ids, sampling, self._stream(prompt.group, member, turns))
             except Exception as error:
                 raise _BackendFailed(error) from error
 

@@ -1,0 +1,46 @@
+"""From a draw to the prompt that is played: its row, rendered. In: data, a tokenizer. Out: prompts. Knows no weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from burnish.data.dataset import TrainData
+from burnish.data.examples import Example
+from burnish.data.render import Renderer
+from burnish.errors import ConfigError
+from burnish.rollout.play import Prompt
+from burnish.rollout.supply import Draw
+
+
+@dataclass
+class Finder:
+    """data: the sources that are played. context: positions of the model, None for no limit; longest: of a completion."""
+
+    data: TrainData
+    renderer: Renderer
+    context: int | None
+    longest: int
+
+    @cached_property
+    def examples(self) -> dict[tuple[str, int, int], Example]:
+        """All rows, by where they stand."""
+        return self.data.examples()
+
+    def __call__(self, draw: Draw) -> Prompt:
+        """The prompt; ConfigError when its completions may leave the model's positions."""
+        example = self.examples[draw.source, draw.row, draw.part]
+        ids = tuple(self.renderer.prompt_ids(example).tolist())
+        if self.context is not None and len(ids) + self.longest > self.context:
+            raise ConfigError(
+                f"rollout.sampling.max_new_tokens: the prompt of row {draw.row} of {draw.source} has {len(ids)} tokens, and "
+                f"with {self.longest} more it leaves the model's {self.context} positions"
+            )
+        return Prompt(draw.source, draw.row, draw.part, draw.number, example, ids)
+
+
+def context_of(model: Any) -> int | None:
+    """Positions of a model, where its config has them."""
+    context: int | None = getattr(getattr(model, "config", None), "max_position_embeddings", None)
+    return context
