@@ -32,7 +32,6 @@ from burnish.engine.sending import Sender
 from burnish.engine.sharding import unsharded
 from burnish.engine.step import StepRunner
 from burnish.errors import ConfigError
-from burnish.model.adapters import has_adapter
 from burnish.model.signals import logp
 from burnish.objective.compose import Objective
 from burnish.registry import AdvantageRecord, BackendRecord, EnvironmentRecord, Record, Registry
@@ -96,8 +95,6 @@ class Rollouts:
     def batches(self, data: TrainData, folder: Any) -> OnlineBatches:
         """The source of the run's global batches."""
         section, sources = self.online.section, data.kinds
-        if not self.online.backend.capabilities.live and has_adapter(self.model):
-            raise ConfigError("rollout.backend: only `hf` draws from a model with adapters; train all weights, or use it")
         if isinstance(self.online.backend, LocalBackend):
             self.online.backend.draw_from(self.model, self.tokenizer, self._within)
         played = data.only(section.sources, section.prompts)
@@ -196,7 +193,8 @@ class Rollouts:
     @cached_property
     def sender(self) -> Sender:
         """Gives the backend the weights."""
-        return Sender(self.online.backend, self.model, self.accelerator)
+        backend, section = self.online.backend, self.online.section
+        return Sender(backend, self.model, self.tokenizer, self.runner, section, self.accelerator, self.tells)
 
     @cached_property
     def recorder(self) -> Recorder:
