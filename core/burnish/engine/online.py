@@ -36,16 +36,16 @@ from burnish.model.signals import logp
 from burnish.objective.compose import Objective
 from burnish.registry import AdvantageRecord, BackendRecord, EnvironmentRecord, Record, Registry
 from burnish.rollout.batches import OnlineBatches
-from burnish.rollout.filtering import keep_groups, with_signal
 from burnish.rollout.contract import Advantage, Backend, Environment
+from burnish.rollout.filtering import keep_groups, with_signal
 from burnish.rollout.foreseen import steps_a_pass
 from burnish.rollout.journal import Journal
 from burnish.rollout.judge import Judge, with_advantages
 from burnish.rollout.local import LocalBackend
 from burnish.rollout.play import GREEDY, Player, Prompt
 from burnish.rollout.rewards import Reward
-from burnish.rollout.supply import Draw, Supply
 from burnish.rollout.single_turn import SingleTurn
+from burnish.rollout.supply import Draw, Supply
 from burnish.rollout.trajectory import Trajectory
 
 
@@ -88,9 +88,9 @@ class Rollouts:
     tokenizer: Any
     accelerator: Accelerator
     step: Callable[[], int]
+    tells: Callable[..., None]
     num_steps: int
     find: Finder = field(init=False)
-    tells: Callable[..., None]
 
     def batches(self, data: TrainData, folder: Any) -> OnlineBatches:
         """The source of the run's global batches."""
@@ -109,10 +109,10 @@ class Rollouts:
             passes=section.epochs,
             steps_a_pass=steps_a_pass(section, self.config.train.batch_size),
             seed=self.config.train.seed,
-            rollouts_per_epoch=played.steps_per_epoch,
             others=data.only(others, self._beside(others)) if others else None,
             exchange=lambda action: on_first(self.accelerator, action),
             tells=self.tells,
+            rollouts_per_epoch=played.steps_per_epoch,
         )
 
     @cached_property
@@ -175,6 +175,9 @@ class Rollouts:
         if self._as_one:
             self._awaken(prompts[0])
         share = prompts if self._as_one else prompts[accelerator.process_index :: accelerator.num_processes]
+        played = self.player.play(share, members, version)
+        return played if not self._as_one or accelerator.is_main_process else []
+
     @cached_property
     def judge(self) -> Judge:
         """Asks the rewards."""
@@ -186,9 +189,6 @@ class Rollouts:
 
         online = self.online
         return Judge(online.rewards, self.tokenizer, online.section.on_reward_error, state, self.tells)
-
-        played = self.player.play(share, members, version)
-        return played if not self._as_one or accelerator.is_main_process else []
 
     @cached_property
     def sender(self) -> Sender:
@@ -214,9 +214,9 @@ class Rollouts:
     def _as_one(self) -> bool:
         """Whether every forward pass needs all ranks."""
         return self.accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
-        """What all ranks have, group after group."""
 
     def _together(self, mine: list[Trajectory]) -> list[Trajectory]:
+        """What all ranks have, group after group."""
         every: list[Trajectory] = gather_object(mine)
         return sorted(every, key=lambda one: (one.origin.group, one.origin.member))
 
