@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from collections.abc import Sequence as List
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from burnish.data.units import Mask, Sequence, Unit
-from burnish.model.tile import WITHOUT_GRADIENT
 from burnish.model.signals import Role, Signal
+from burnish.model.tile import WITHOUT_GRADIENT
 from burnish.objective.compose import Objective, Outcome, live_masks
 from burnish.objective.contract import Loss, Weight
 from burnish.objective.entries import Entry
@@ -73,7 +73,8 @@ class Numbers:
 
     def of(self, signal: Signal, sequence: Sequence) -> Array:
         """One number per token, [T]."""
-        return np.array([self._at(signal, sequence, place) for place in range(len(sequence))])
+        names = tuple(sorted(self.names.items()))
+        return _numbers(self.case, self.seed, names, self.perturbed, signal, tuple(sequence.ids.tolist())).copy()
 
     def recorded(self, unit: Unit, signals: frozenset[Signal]) -> Unit:
         """The unit with the numbers of roles that come with the data, unless it has them."""
@@ -85,22 +86,26 @@ class Numbers:
 
         return replace(unit, sequences=tuple(map(known, unit.sequences))) if wanted else unit
 
-    def _at(self, signal: Signal, sequence: Sequence, place: int) -> float:
-        known = KNOWN.get(self.case)
-        if known is not None:
-            return known.get(signal.name, 0.0)
-        if self.case == "unmoved" and signal.beside is not None:
-            return 0.0
-        role = "" if self.case == "unmoved" else signal.role
-        ids = [self.names.get(token, token) for token in sequence.ids[: place + 1].tolist()]
-        other = int(sequence.ids[place]) in self.perturbed
-        text = f"{self.seed}|{role}|{signal.name}|{signal.temperature}|{signal.parameters}|{other}|{ids}"
-        drawn = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") / 2**64
-        if self.case == "far" and signal.name == "logp":
-            return -60 * drawn
-        low, high = RANGES.get(signal.name, (0.1, 2.1))
-        number = low + (high - low) * drawn
-        return float(number > 0.5) if signal.name == "top1" else number
+@lru_cache(maxsize=8192)
+def _numbers(
+    case: Case, seed: int, names: tuple[tuple[int, int], ...], perturbed: frozenset[int], signal: Signal, ids: tuple[int, ...]
+) -> Array:
+    """As of `Numbers.of`; kept, since many checks read the same tokens."""
+    known = KNOWN.get(case)
+    if known is not None or (case == "unmoved" and signal.beside is not None):
+        return np.full(len(ids), 0.0 if known is None else known.get(signal.name, 0.0))
+    stands_for, role = dict(names), "" if case == "unmoved" else signal.role
+    read = [stands_for.get(token, token) for token in ids]
+    drawn = np.empty(len(ids))
+    for place, token in enumerate(ids):
+        other, before = token in perturbed, read[: place + 1]
+        text = f"{seed}|{role}|{signal.name}|{signal.temperature}|{signal.parameters}|{other}|{before}"
+        drawn[place] = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") / 2**64
+    if case == "far" and signal.name == "logp":
+        return -60 * drawn
+    low, high = RANGES.get(signal.name, (0.1, 2.1))
+    numbers: Array = low + (high - low) * drawn
+    return (numbers > 0.5).astype(np.float64) if signal.name == "top1" else numbers
 
 
 @dataclass
