@@ -38,3 +38,10 @@ def test_numbers_that_are_not_finite(write: Callable[[str], Path]) -> None:
     read = yaml.safe_load(to_yaml(load_config(file)))["data"]["main"]["options"]
     assert (read["a"], read["b"]) == (math.inf, -math.inf)
     assert math.isnan(read["c"])
+
+
+def test_a_long_path_with_a_wildcard_is_shown_at_once(write: Callable[[str], Path]) -> None:
+    # A pattern with two ways to read every letter once took minutes to find that an asterisk needs quotes.
+    source = "/data/" + "a" * 60 + "/*.jsonl"
+    config = load_config(write(f"data: {{main: {{source: '{source}'}}}}\n"))
+    assert yaml.safe_load(to_yaml(config))["data"]["main"]["source"] == source

@@ -13,7 +13,7 @@ import yaml
 from burnish.config.load import Config
 from burnish.config.reading import plain_scalar
 
-SAFE = re.compile(r"[\w./~][\w./@+~-]*(:?[\w./@+~-]+| [\w./@+~-]+)*")
+SAFE = re.compile(r"[\w./~][\w./@+~-]*([: ][\w./@+~-]+)*")
 OLD_WORDS = {"y", "n", "yes", "no", "on", "off"}
 INDENT = "  "
 
