@@ -151,7 +151,7 @@ class Likely:
 '''
 
 
-@pytest.mark.parametrize("name", ["mine", "likely", "fake_mine.loss:Likely"])
+@pytest.mark.parametrize("name", ["mine", "burnish-mine", "likely", "fake_mine.loss:Likely"])
 def test_check_runs_the_kit_on_what_is_named(install: Install, name: str) -> None:
     install("mine", LOSS, {"loss": LIKELY})
     result = plugins("check", name)

@@ -55,8 +55,8 @@ def check(
         str | None,
         typer.Argument(
             metavar="[NAME | FOLDER | module:attr | ./file.py:attr | CONFIG]",
-            help="a plugin, something that one provides, a package's folder or a piece of code, to be checked whole; "
-            "or a config whose own code is imported and looked at",
+            help="a plugin, its package or that one's folder, something that it provides or a piece of code, to be checked "
+            "whole; or a config whose own code is imported and looked at",
         ),
     ] = None,
     full: Annotated[bool, typer.Option("--full", help="check on more batches, in more precisions, on two processes")] = False,

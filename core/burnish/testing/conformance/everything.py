@@ -1,6 +1,7 @@
 """All checks of all that a plugin registers: what `burnish plugins check NAME` runs.
 
-In: what a user names: a plugin, something that one provides, a package's folder, `module:attr`, `./file.py:attr`. Out: reports.
+In: what a user names: a plugin, its package or that one's folder, something that it provides, `module:attr`, `./file.py:attr`.
+Out: reports.
 """
 
 from __future__ import annotations
@@ -61,7 +62,9 @@ def check_everything(given: str, registry: Registry, profile: Profile = "fast") 
 def _records(given: str, registry: Registry) -> list[Record]:
     """What the plugin, the package's folder, or the name itself stands for."""
     modules = _modules_of(Path(given)) if Path(given).is_dir() else frozenset()
-    plugins = [plugin for plugin in registry.plugins if plugin.name == given or plugin.module in modules]
+    plugins = [
+        plugin for plugin in registry.plugins if given in (plugin.name, plugin.distribution) or plugin.module in modules
+    ]
     for plugin in plugins:
         if plugin.error:
             raise PluginError(f"plugin '{plugin.name}' ({plugin.provider}) cannot be loaded: {plugin.error}")
