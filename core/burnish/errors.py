@@ -41,6 +41,10 @@ class RunError(BurnishError):
     """A run directory or checkpoint that cannot be written, read or resumed."""
 
 
+class InfrastructureError(ConnectionError):
+    """Something that an episode needs cannot be reached: nobody's mistake, so the episode is begun again, or left out."""
+
+
 def raised(error: BaseException) -> str:
     """What the code of a plugin or of a config raised, and the last line of it that was run: `KeyError: 'x' (loss.py:12)`."""
     between = ("<", *(os.path.dirname(file) + os.sep for file in (__file__, importlib.__file__)))

@@ -10,9 +10,11 @@ import pytest
 from played import Scripted, prompt
 
 from burnish.config.sections import SamplingSection
+from burnish.errors import ConfigError, InfrastructureError
 from burnish.rollout.contract import Episode, Generate, Span, Task
 from burnish.rollout.play import GREEDY, Player
 from burnish.rollout.single_turn import SingleTurn
+from burnish.rollout.waiting import Gate
 
 SAMPLING = SamplingSection(max_new_tokens=4, temperature=1.0)
 
@@ -120,3 +122,85 @@ def test_a_backend_that_fails_ends_the_run() -> None:
 
     with pytest.raises(ConnectionError, match="refused"):
         player(backend=Scripted(dead)).play([prompt(0)], [0], version=0)
+
+
+FAULTS = {"reach": InfrastructureError, "refuse": ConnectionRefusedError, "wait": TimeoutError, "err": LookupError}
+
+
+class Unlucky:
+    """Fails so many times on a row as its column says, in the way that it says."""
+
+    def __init__(self) -> None:
+        self.calls: dict[str, int] = {}
+
+    async def __call__(self, task: Task, generate: Generate) -> Episode:
+        name, times = task.columns["fails"]
+        answer = await SingleTurn()(task, generate)
+        self.calls[name] = self.calls.get(name, 0) + 1
+        if self.calls[name] <= times:
+            raise FAULTS[name]("no")
+        return answer
+
+
+def test_episodes_are_begun_again_by_how_they_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("burnish.rollout.play.PAUSE_S", 0.0)
+    backend, retries = Scripted(echo), {"infrastructure_error": 2, "environment_error": 1}
+    team = player(Unlucky(), backend, retries=retries, tells=lambda said: None)
+    fails = [("reach", 2), ("refuse", 3), ("wait", 1), ("err", 1)]
+    played = team.play([prompt(place, fails=what) for place, what in enumerate(fails)], [0], version=0)
+    assert [one.outcome for one in played] == ["ok", "infrastructure_error", "timeout", "ok"]
+    assert [one.notes.get("retries") for one in played] == [2, 2, None, 1]
+    assert "ConnectionRefusedError: no" in played[1].error
+    assert [one.rewards for one in played] == [{}] * 4
+    seeds = [seed for _, _, seed in backend.asked]
+    assert len(set(seeds)) == len(seeds) == 3 + 3 + 1 + 2  # what is begun again is drawn anew
+
+
+def test_a_backend_that_cannot_be_reached_is_an_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(ids: Sequence[int], seed: int) -> list[int]:
+        raise InfrastructureError("the server is restarting")
+
+    [one] = player(backend=Scripted(gone), tells=lambda said: None).play([prompt(0)], [0], version=0)
+    assert (one.outcome, one.is_trainable) == ("infrastructure_error", False)
+
+
+def test_what_no_episode_can_do_ends_the_run() -> None:
+    class Misconfigured:
+        async def __call__(self, task: Task, generate: Generate) -> Episode:
+            raise ConfigError("no such game")
+
+    with pytest.raises(ConfigError, match="no such game"):
+        player(Misconfigured(), retries={"environment_error": 3}).play([prompt(0)], [0], version=0)
+
+
+def test_so_many_episodes_play_at_once() -> None:
+    inside: list[int] = []
+    most = 0
+
+    class Counts:
+        async def __call__(self, task: Task, generate: Generate) -> Episode:
+            nonlocal most
+            inside.append(1)
+            most = max(most, len(inside))
+            await asyncio.sleep(0.01)
+            inside.pop()
+            return await SingleTurn()(task, generate)
+
+    team = player(Counts(), gate=Gate(2))
+    for _ in range(2):  # each in an event loop of its own
+        team.play([prompt(0), prompt(1), prompt(2)], [0, 1], version=0)
+    assert most == 2
+
+
+def test_an_environment_knows_the_row_and_its_room() -> None:
+    seen: list[Task] = []
+
+    class Looks:
+        async def __call__(self, task: Task, generate: Generate) -> Episode:
+            seen.append(task)
+            return await SingleTurn()(task, generate)
+
+    player(Looks(), room=40).play([prompt(0, (4, 9), level=3)], [0], version=0)
+    [task] = seen
+    assert (task.ids, task.prompt, task.room) == ((4, 9), "what?", 40)
+    assert task.columns == task.side.columns == {"level": 3}

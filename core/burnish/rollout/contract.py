@@ -22,7 +22,7 @@ from burnish.rollout.sampler import Completion
 if TYPE_CHECKING:
     from burnish.config.sections import SamplingSection
 
-Outcome = Literal["ok", "truncated", "timeout", "environment_error", "infrastructure_error", "filtered"]
+Outcome = Literal["ok", "truncated", "timeout", "environment_error", "infrastructure_error", "reward_error", "filtered"]
 """How an episode ended. Only `ok` and `truncated` enter a baseline; the others are retried or dropped, never scored zero."""
 
 
@@ -128,13 +128,14 @@ class Episode:
     """A prompt row played to its end: a trajectory in the making. spans: in order, the prompt's first; the policy's own are
     scored. reward: what the environment itself gives for the whole, beside what turns earned; None where rewards judge. said:
     what came after the prompt as messages, for rewards and readers; empty where that is all the policy's. notes: numbers to be
-    logged by their means."""
+    logged by their means. error: how it failed, in words."""
 
     spans: tuple[Span, ...]
     outcome: Outcome = "ok"
     reward: float | None = None
     said: tuple[Message, ...] = ()
     notes: Mapping[str, float] = field(default_factory=dict)
+    error: str = ""
 
     def __post_init__(self) -> None:
         if self.reward is not None and not math.isfinite(self.reward):
@@ -155,7 +156,12 @@ class Generate(Protocol):
 
 
 class Environment(Protocol):
-    """A coroutine over token ids."""
+    """A coroutine over token ids.
+
+    Optional member. judges: false where it gives no rewards, so that others must. What it raises ends its episode: TimeoutError
+    as `timeout`, ConnectionError (and `burnish.errors.InfrastructureError`) as `infrastructure_error`, anything else as
+    `environment_error`; ConfigError and DataError end the run.
+    """
 
     async def __call__(self, task: Task, generate: Generate) -> Episode:
         """Play one prompt row; called once for each completion of a group."""

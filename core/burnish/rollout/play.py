@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from burnish.data.examples import Example
-from burnish.errors import raised
+from burnish.data.examples import Example, prompt_of
+from burnish.errors import ConfigError, DataError, InfrastructureError, raised
 from burnish.rollout.contract import Backend, Environment, Episode, Outcome, Span, Task
 from burnish.rollout.prompts import columns_of
 from burnish.rollout.sampler import Completion
 from burnish.rollout.trajectory import Origin, Trajectory
-from burnish.rollout.waiting import finish
+from burnish.rollout.waiting import Gate, finish
 
 if TYPE_CHECKING:
     from burnish.config.sections import SamplingSection
 
+PAUSE_S = 0.5  # before an episode is begun again that could not reach something; twice as long each time
 GREEDY = -1  # member of a group that stands for the prompt's most likely completion
 
 
@@ -40,7 +42,12 @@ class Prompt:
 
 @dataclass
 class Player:
-    """Plays groups. tells: is given a sentence when an environment fails, once for every kind of failure."""
+    """Plays groups.
+
+    time_limit: seconds of an episode. tells: is given a sentence when an environment fails, once for every kind of failure.
+    retries: how often an episode is begun again, by its outcome, drawn anew. gate: lets so many episodes play at once. room: as
+    tasks have it.
+    """
 
     environment: Environment
     backend: Backend
@@ -49,6 +56,9 @@ class Player:
     seed: int
     time_limit: float | None = None
     tells: Callable[[str], None] = print
+    retries: Mapping[str, int] = field(default_factory=dict)
+    gate: Gate = field(default_factory=Gate)
+    room: int | None = None
     _told: set[str] = field(default_factory=set)
 
     def play(self, prompts: Sequence[Prompt], members: Sequence[int], version: int) -> list[Trajectory]:
@@ -63,8 +73,22 @@ class Player:
         return [Trajectory.of(origin, episode, version) for origin, episode in zip(origins, played, strict=True)]
 
     async def _episode(self, prompt: Prompt, member: int) -> Episode:
+        left, again = Counter(self.retries), 0
+        async with self.gate():
+            while True:
+                episode = await self._attempt(prompt, member, again)
+                if left[episode.outcome] <= 0:
+                    return replace(episode, notes={**episode.notes, "retries": again}) if again else episode
+                left[episode.outcome] -= 1
+                if episode.outcome == "infrastructure_error":
+                    await asyncio.sleep(PAUSE_S * 2**again)
+                again += 1
+
+    async def _attempt(self, prompt: Prompt, member: int, again: int) -> Episode:
         columns = {name: values[0] for name, values in columns_of([prompt.example]).items()}
-        task = Task(ids=prompt.ids, tokenizer=self.tokenizer, columns=columns)
+        said = prompt_of(prompt.example)
+        side, room = prompt.example.side, self.room
+        task = Task(ids=prompt.ids, tokenizer=self.tokenizer, columns=columns, prompt=said, side=side, room=room)
         sampling = self.sampling.model_copy(update={"temperature": 0.0}) if member == GREEDY else self.sampling
         turns = 0
 
@@ -72,16 +96,26 @@ class Player:
             nonlocal turns
             turns += 1
             try:
-                return await self.backend.generate(ids, sampling, self._stream(prompt.group, member, turns))
+                place = (prompt.group, member, turns, *([again] if again else []))
+                return await self.backend.generate(ids, sampling, self._stream(*place))
+            except InfrastructureError:
+                raise
             except Exception as error:
                 raise _BackendFailed(error) from error
 
+        limit = asyncio.timeout(self.time_limit)
         try:
-            return await asyncio.wait_for(self.environment(task, generate), self.time_limit)
+            async with limit:
+                return await self.environment(task, generate)
         except _BackendFailed as failed:
             raise failed.error from None
-        except TimeoutError:
-            return self._failed(prompt, "timeout", f"took longer than {self.time_limit:g} s")
+        except (ConfigError, DataError):  # no episode will do better
+            raise
+        except TimeoutError as error:
+            what = f"took longer than {self.time_limit:g} s" if limit.expired() else f"waited too long: {raised(error)}"
+            return self._failed(prompt, "timeout", what)
+        except ConnectionError as error:
+            return self._failed(prompt, "infrastructure_error", f"could not go on: {raised(error)}")
         except Exception as error:
             return self._failed(prompt, "environment_error", f"raised {raised(error)}")
 
@@ -89,7 +123,7 @@ class Player:
         if what not in self._told:
             self._told.add(what)
             self.tells(f"the environment {what} on row {prompt.row} of {prompt.source}: the episode is left out ({outcome})")
-        return Episode(spans=(Span(ids=prompt.ids),), outcome=outcome)
+        return Episode(spans=(Span(ids=prompt.ids),), outcome=outcome, error=what)
 
     def _stream(self, *place: int) -> int:
         """The seed of one request: a function of the run's seed and of the request's place, of nothing else."""

@@ -10,9 +10,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,7 +22,7 @@ from burnish.registry.records import RewardRecord
 from burnish.rollout.asking import Answer, Call, Failure, Notes, answered, failure_of, given, too_long
 from burnish.rollout.pool import Made, Pool
 from burnish.rollout.reward_cache import RewardCache
-from burnish.rollout.waiting import finish
+from burnish.rollout.waiting import finish, in_thread
 
 if TYPE_CHECKING:
     from burnish.registry import Registry
@@ -145,7 +143,7 @@ async def _side_by_side(asked: Sequence[tuple[Reward, Call]], one_by_one: bool) 
 async def _within_time(reward: Reward, call: Call, one_by_one: bool) -> Answer:
     """A call in a thread, in processes or as a coroutine; and again, one by one, where it raised."""
     if reward.pool is not None:
-        pooled: Answer = await _in_thread(partial(reward.pool, call))
+        pooled: Answer = await in_thread(partial(reward.pool, call))
         return pooled
     answer = await _limited(reward, call)
     if not _raised(answer) or not one_by_one or call.size < 2:
@@ -158,7 +156,7 @@ async def _limited(reward: Reward, call: Call) -> Answer:
     asked = partial(reward.function, **given(reward.name, reward.function, call, notes))
     try:
         async with limit:
-            answer = asked() if _is_async(reward.function) else await _in_thread(asked)
+            answer = asked() if _is_async(reward.function) else await in_thread(asked)
             if inspect.isawaitable(answer):
                 answer = await answer
     except Exception as error:
@@ -178,31 +176,6 @@ def _retried(ask: Callable[[Call], Answer], call: Call, one_by_one: bool) -> Ans
 def _raised(answer: Answer) -> bool:
     """Whether the call as a whole raised."""
     return any(isinstance(value, Failure) and value.error is not None for value in answer.values)
-
-
-async def _in_thread(function: Callable[[], Any]) -> Any:
-    """What the function gives, from a thread that nobody waits for once the time is over: it ends with the program."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[tuple[Any, Exception | None]] = loop.create_future()
-
-    def tell(found: tuple[Any, Exception | None]) -> None:
-        if not done.cancelled():
-            done.set_result(found)
-
-    def work() -> None:
-        found: tuple[Any, Exception | None]
-        try:
-            found = function(), None
-        except Exception as error:
-            found = None, error
-        with suppress(RuntimeError):  # the loop is over: it came too late
-            loop.call_soon_threadsafe(tell, found)
-
-    threading.Thread(target=work, daemon=True).start()
-    answer, error = await done
-    if error is not None:
-        raise error
-    return answer
 
 
 async def _awaited(answer: Any) -> Any:

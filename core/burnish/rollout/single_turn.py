@@ -11,6 +11,8 @@ from burnish.rollout.contract import Episode, Generate, Span, Task
 class SingleTurn:
     """The policy answers once; an answer that does not end by itself is truncated."""
 
+    judges = False
+
     async def __call__(self, task: Task, generate: Generate) -> Episode:
         """Play one row."""
         answer = await generate(task.ids)
