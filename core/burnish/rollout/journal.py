@@ -87,6 +87,9 @@ def _table(trajectories: Sequence[Trajectory]) -> pa.Table:
             ("rewards", pa.map_(pa.string(), pa.float64())),
             ("said", pa.string()),
             ("notes", pa.map_(pa.string(), pa.float64())),
+            ("error", pa.string()),
+            ("columns", pa.string()),
+            ("logged", pa.map_(pa.string(), pa.float64())),
             ("ids", pa.list_(pa.int64())),
             ("own", pa.list_(pa.bool_())),
             ("versions", pa.list_(pa.int32())),
@@ -101,6 +104,9 @@ def _table(trajectories: Sequence[Trajectory]) -> pa.Table:
             "rewards": list(one.rewards.items()),
             "said": json.dumps(one.said, ensure_ascii=False) if one.said else None,
             "notes": list(one.notes.items()),
+            "error": one.error or None,
+            "columns": json.dumps(dict(one.columns), ensure_ascii=False, default=str) if one.columns else None,
+            "logged": list(one.logged.items()),
             "ids": one.ids,
             "own": one.own,
             "versions": one.versions,
@@ -128,6 +134,9 @@ def _trajectory(row: dict[str, Any]) -> Trajectory:
         reward=row["reward"],
         said=tuple(json.loads(row.get("said") or "[]")),
         notes=dict(row.get("notes") or ()),
+        error=row.get("error") or "",
+        columns=json.loads(row.get("columns") or "{}"),
+        logged=dict(row.get("logged") or ()),
     )
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from statistics import fmean
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,23 +21,42 @@ from burnish.errors import RewardError
 from burnish.objective.ragged import Ragged
 from burnish.rollout.contract import Advantage, Groups, Steps
 from burnish.rollout.prompts import as_list, columns_of, completion_said
-from burnish.rollout.rewards import Reward, run_rewards
+from burnish.rollout.asking import Answer, Call, Failure
+from burnish.rollout.rewards import Reward, ask_all, call_of
 from burnish.rollout.trajectory import Trajectory, by_group
+
+NOTHING_APPLIES = "no reward applies: all gave None"
 
 
 @dataclass(frozen=True)
 class Judge:
-    """Rewards, by functions and by the environment."""
+    """Rewards, by functions and by the environment.
+
+    on_error: what becomes of the run when a reward fails: it stops, or the completion is left out (`drop`). state: gives what TRL
+    calls `trainer_state`, where there is one. tells: is given a sentence when a reward fails, once for every kind of failure.
+    """
 
     rewards: Sequence[Reward]
     tokenizer: Any
+    on_error: Literal["stop", "drop"] = "stop"
+    state: Callable[[], Any] | None = None
+    tells: Callable[[str], None] = print
+    _told: set[str] = field(default_factory=set)
 
     def __call__(self, trajectories: Sequence[Trajectory], examples: Sequence[Example]) -> list[Trajectory]:
-        """The trajectories with their rewards; one that nothing applies to is filtered. examples: each one's row."""
+        """The trajectories with their rewards. One that nothing applies to is filtered; one whose reward failed has an outcome
+        that says so, or RewardError. examples: each one's row."""
         whole = [place for place, one in enumerate(trajectories) if one.is_trainable]
         judged = list(trajectories)
         if not whole:
             return judged
+        answers = ask_all(self.rewards, self._call(trajectories, examples, whole), one_by_one=self.on_error == "drop")
+        for index, place in enumerate(whole):
+            judged[place] = self._judged(trajectories[place], index, answers)
+        return judged
+
+    def _call(self, trajectories: Sequence[Trajectory], examples: Sequence[Example], whole: Sequence[int]) -> Call:
+        """What rewards are asked about the trajectories at these places."""
         prompts = [as_list(prompt_of(examples[place])) for place in whole]
         written = [trajectories[place].ids[trajectories[place].own].tolist() for place in whole]
         said = [
@@ -44,15 +64,34 @@ class Judge:
             for place, prompt, ids in zip(whole, prompts, written, strict=True)
         ]
         columns = columns_of([examples[place] for place in whole])
-        scores = run_rewards(self.rewards, prompts, said, written, columns)
+        whose = [f"row {trajectories[place].origin.row} of {trajectories[place].origin.source}" for place in whole]
+        state = self.state() if self.state is not None else None
+        return call_of(prompts, said, written, columns, whose=whose, state=state, extras=self.state is not None)
+
+    def _judged(self, one: Trajectory, index: int, answers: Mapping[str, Answer]) -> Trajectory:
+        """With what the rewards say of the completion that was at `index`."""
+        columns = {name: noted[index] for answer in answers.values() for name, noted in answer.columns.items()}
+        logged = {name: fmean(values) for answer in answers.values() for name, values in answer.metrics.items()}
+        one = replace(one, columns=columns, logged=logged)
+        values = {name: answer.values[index] for name, answer in answers.items()}
+        for failure in (value for value in values.values() if isinstance(value, Failure)):
+            if self.on_error == "stop":
+                raise failure.refusal()
+            self._tell(failure)
+            return replace(one, rewards={}, outcome=failure.outcome, error=failure.trace or failure.sentence)
+        for name, value in values.items():
+            one = _given(one, name, value)
         weights = {reward.name: reward.weight for reward in self.rewards}
-        for index, place in enumerate(whole):
-            one = trajectories[place]
-            for name, values in scores.items():
-                one = _given(one, name, values[index])
-            applying = [weights.get(name, 1.0) * value for name, value in one.rewards.items() if value is not None]
-            judged[place] = replace(one, reward=sum(applying), outcome=one.outcome if applying else "filtered")
-        return judged
+        applying = [weights.get(name, 1.0) * value for name, value in one.rewards.items() if value is not None]
+        if not applying:
+            return replace(one, outcome="filtered", error=NOTHING_APPLIES)
+        return replace(one, reward=sum(applying))
+
+    def _tell(self, failure: Failure) -> None:
+        kind = type(failure.error).__name__ if failure.error else failure.outcome
+        if kind not in self._told:
+            self._told.add(kind)
+            self.tells(f"{failure.sentence}: the completion is left out ({failure.outcome})")
 
 
 def _given(one: Trajectory, name: str, value: float | Steps | None) -> Trajectory:

@@ -18,7 +18,7 @@ def rollout_metrics(trajectories: Sequence[Trajectory]) -> dict[str, float]:
     their end."""
     ended = [one for one in trajectories if one.rewards]
     outcomes = Counter(one.outcome for one in trajectories)
-    metrics = {f"outcomes/{name}": count / len(trajectories) for name, count in outcomes.items()}
+    metrics = {f"outcomes/{name}": count / len(trajectories) for name, count in outcomes.items()} | _logged(trajectories)
     if not ended:
         return metrics
     groups = [[one.reward for one in members] for members in by_group(ended)]
@@ -39,6 +39,12 @@ def rollout_metrics(trajectories: Sequence[Trajectory]) -> dict[str, float]:
             metrics[f"completions/{name}_{prefix}length"] = float(how(numbers))
     metrics["completions/clipped_ratio"] = fmean(one.outcome == "truncated" for one in ended)
     return metrics | _noted(ended)
+
+
+def _logged(trajectories: Sequence[Trajectory]) -> dict[str, float]:
+    """Means of what rewards logged."""
+    names = sorted({name for one in trajectories for name in one.logged})
+    return {name: fmean(one.logged[name] for one in trajectories if name in one.logged) for name in names}
 
 
 def _noted(ended: Sequence[Trajectory]) -> dict[str, float]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +42,8 @@ class Trajectory:
     tokens: name -> float [T], 0 where not own: `behaviour` (nats), later `advantages`, `old`, `reference`, ...; `steps`, which
     step or turn a token is of, where there are several; `earned.NAME`, a reward of tokens, at the last one of what it judges.
     rewards: each by name, of tokens their sum, None where it does not apply. reward: their weighted sum, after shaping. said,
-    notes: as the episode has them.
+    notes: as the episode has them. error: why it is not trained on, with the traceback of a reward that raised. columns, logged:
+    what rewards wrote down beside, for the table of completions and for the metrics.
     """
 
     origin: Origin
@@ -54,6 +56,9 @@ class Trajectory:
     reward: float = 0.0
     said: tuple[Message, ...] = ()
     notes: Mapping[str, float] = field(default_factory=dict)
+    error: str = ""
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    logged: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, origin: Origin, episode: Episode, version: int) -> Trajectory:
@@ -74,7 +79,7 @@ class Trajectory:
             start = end
         tokens = {"behaviour": behaviour} | ({"steps": steps} if turns > 1 else {})
         given = {} if episode.reward is None else {ENVIRONMENT: episode.reward}
-        one = cls(origin, ids, own, versions, tokens, episode.outcome, given, said=episode.said, notes=episode.notes)
+        one = cls(origin, ids, own, versions, tokens, episode.outcome, given, 0.0, episode.said, episode.notes, episode.error)
         return one.with_earned(TURNS, earned) if judged else one
 
     @property

@@ -88,6 +88,10 @@ def program_in(text: str) -> str:
     return (blocks[-1] if blocks else text).replace("\r\n", "\n")
 
 
+COLUMNS = ("tests", "test_list", "test_setup_code", "test", "entry_point")
+"""What `read_tests` reads of a row."""
+
+
 def read_tests(row: Mapping[str, Any]) -> Tests | None:
     """The tests in a row's columns, None where there are none.
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from burnish.rollout.prompts import text_of
-from burnish_code.programs import program_in, read_tests
+from burnish_code.programs import COLUMNS, program_in, read_tests
 from burnish_code.sandbox import Isolation, Sandbox, isolation_here
 
 
@@ -50,7 +50,8 @@ class Code:
 
     def __call__(self, completions: Sequence[Any], **columns: Sequence[Any]) -> list[float | None]:
         """One number per completion. completions: texts, or conversations whose last message counts."""
-        rows = [{name: values[place] for name, values in columns.items()} for place in range(len(completions))]
+        read = {name: columns[name] for name in COLUMNS if name in columns}
+        rows = [{name: values[place] for name, values in read.items()} for place in range(len(completions))]
         with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
             return list(pool.map(self._judged, completions, rows))
 
