@@ -19,9 +19,9 @@ from torch import Tensor
 from burnish.data.examples import Example, prompt_of
 from burnish.errors import RewardError
 from burnish.objective.ragged import Ragged
+from burnish.rollout.asking import Answer, Call, Failure
 from burnish.rollout.contract import Advantage, Groups, Steps
 from burnish.rollout.prompts import as_list, columns_of, completion_said
-from burnish.rollout.asking import Answer, Call, Failure
 from burnish.rollout.rewards import Reward, ask_all, call_of
 from burnish.rollout.trajectory import Trajectory, by_group
 
@@ -32,8 +32,8 @@ NOTHING_APPLIES = "no reward applies: all gave None"
 class Judge:
     """Rewards, by functions and by the environment.
 
-    on_error: what becomes of the run when a reward fails: it stops, or the completion is left out (`drop`). state: gives what TRL
-    calls `trainer_state`, where there is one. tells: is given a sentence when a reward fails, once for every kind of failure.
+    on_error: what becomes of the run when a reward fails: it stops, or the completion is left out (`drop`). state: gives what
+    TRL calls `trainer_state`, where there is one. tells: is given a sentence when a reward fails, once for every kind.
     """
 
     rewards: Sequence[Reward]

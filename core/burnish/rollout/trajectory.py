@@ -42,8 +42,8 @@ class Trajectory:
     tokens: name -> float [T], 0 where not own: `behaviour` (nats), later `advantages`, `old`, `reference`, ...; `steps`, which
     step or turn a token is of, where there are several; `earned.NAME`, a reward of tokens, at the last one of what it judges.
     rewards: each by name, of tokens their sum, None where it does not apply. reward: their weighted sum, after shaping. said,
-    notes: as the episode has them. error: why it is not trained on, with the traceback of a reward that raised. columns, logged:
-    what rewards wrote down beside, for the table of completions and for the metrics.
+    notes: as the episode has them. error: why it is not trained on, with the traceback of a reward that raised. columns,
+    logged: what rewards wrote down beside, for the table of completions and for the metrics.
     """
 
     origin: Origin
