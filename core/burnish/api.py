@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -96,7 +96,7 @@ def _train(
     if accelerator.is_main_process:
         directory.write(run.config, registry.fingerprint())
     start_trackers(accelerator, directory.path.name, run.config.model_dump(mode="json"))
-    with rescued(run):
+    with closing(run.batches), rescued(run):
         train_loop(run)
         export_model(run)
     run.observers.tell("run_finished", run=run)

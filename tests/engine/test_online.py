@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -153,6 +154,65 @@ def test_a_backend_that_holds_other_weights_ends_the_run(make_config: MakeConfig
         burnish.train(config, data=QUESTIONS)
 
 
+def overlapped(config: dict[str, Any], **rollout: Any) -> dict[str, Any]:
+    """The config of a run that draws with a copy of the model while it trains: two prompts by four to a batch of one step."""
+    backend = {f"{HERE.with_name('copied.py')}:Copied": {"model": config["model"]["name"]}}
+    config["rollout"] |= {"epochs": 1, "backend": backend, "max_staleness": 1, **rollout}
+    config["train"] = {"batch_size": 8, "steps": 6}
+    return config
+
+
+def test_training_overlaps_with_drawing_and_no_token_is_older_than_allowed(
+    make_config: MakeConfig, trained: list[list[Unit]]
+) -> None:
+    config = overlapped(make_config(**online()))
+    burnish.train(config, data=QUESTIONS)
+    journal = Journal(Path(config["output"]) / "rollouts")
+    ages = [
+        set((number - one.versions[one.own]).tolist()) for number in journal.numbers() for one in journal.read(number) or ()
+    ]
+    assert set().union(*ages) == {0, 1}
+    lines = ledger(Path(config["output"]))
+    assert {line["sampling/staleness/max"] for line in lines} <= {0.0, 1.0}
+    assert {"sampling/queue", "sampling/idle_s/trainer", "sampling/idle_s/backend", "sampling/groups/stale"} <= lines[-1].keys()
+    held = [sorted(one.unit().id for one in journal.read(number) or ()) for number in journal.numbers()]
+    assert [sorted(unit.id for unit in batch) for batch in trained] == held
+    groups = [group for number in journal.numbers() for group in {one.origin.group for one in journal.read(number) or ()}]
+    assert sorted(groups) == list(range(12))
+    assert not any(thread.name.startswith("burnish") for thread in threading.enumerate())
+
+
+def test_old_of_a_stale_token_is_what_the_sampler_said(make_config: MakeConfig) -> None:
+    config = overlapped(make_config(**online()))
+    burnish.train(config, data=QUESTIONS)
+    journal = Journal(Path(config["output"]) / "rollouts")
+    seen = set()
+    for number in journal.numbers():
+        for one in journal.read(number) or ():
+            stale = one.own & (one.versions < number)
+            assert np.array_equal(one.tokens["old"][stale], one.tokens["behaviour"][stale])
+            np.testing.assert_allclose(one.tokens["old"][one.own], one.tokens["behaviour"][one.own], atol=1e-4)
+            seen |= set(stale[one.own].tolist())
+    assert True in seen
+
+
+def test_of_more_prompts_those_that_finish_first_are_trained_on(make_config: MakeConfig, tmp_path: Path) -> None:
+    """Over-sampling in process is as much a function of the seed as all else."""
+    config = make_config(**online(prompts=2, oversample=2, epochs=1, sampling={"max_new_tokens": 24, "stop": ["a", "e", "q"]}))
+    config["train"] = {"batch_size": 8, "steps": 4}
+    burnish.train(config, data=QUESTIONS)
+    burnish.train(config | {"output": str(tmp_path / "again")}, data=QUESTIONS)
+    assert ledger(Path(config["output"])) == ledger(tmp_path / "again")
+    journal = Journal(Path(config["output"]) / "rollouts")
+    groups = [sorted({one.origin.group for one in journal.read(number) or ()}) for number in journal.numbers()]
+    assert [len(each) for each in groups] == [2, 2, 2, 2]
+    every = [group for each in groups for group in each]
+    assert len(set(every)) == 8
+    assert every != list(range(8))  # somebody was late
+    assert all(set(one.versions[one.own]) == {number} for number in journal.numbers() for one in journal.read(number) or ())
+    assert sum(line["sampling/groups/cut"] for line in ledger(Path(config["output"]))) == 8
+
+
 def refusals() -> Iterator[Any]:
     """Sections `rollout` that cannot work, and what is said of them."""
     yield pytest.param({"rewards": []}, "nothing judges the completions", id="no reward")
@@ -161,6 +221,7 @@ def refusals() -> Iterator[Any]:
     yield pytest.param({"backend": {"hf": {"rows": 3}}}, "unknown key. Did you mean 'max_rows'", id="no such option")
     yield pytest.param({"advantage": {"a": {}, "b": {}}}, "one name with its options", id="two advantages")
     yield pytest.param({"filter": True, "group_size": 1}, "`group_size` must be more than 1", id="nothing to compare")
+    yield pytest.param({"max_staleness": 4}, "the backend 'hf' draws from the very weights", id="live and ahead")
     yield pytest.param({"sampling": {"temperature": 0.0}}, "sampling.temperature: should be greater than 0", id="greedy")
     yield pytest.param({"sampling": {"max_new_tokens": 4096}}, "leaves the model's 512 positions", id="context")
 
@@ -169,6 +230,12 @@ def refusals() -> Iterator[Any]:
 def test_what_cannot_work_is_refused(make_config: MakeConfig, rollout: dict[str, Any], said: str) -> None:
     with pytest.raises(BurnishError, match=said):
         burnish.train(make_config(**online(**rollout)), data=QUESTIONS)
+
+
+def test_too_little_staleness_to_draw_anything_ahead_is_refused(make_config: MakeConfig) -> None:
+    config = overlapped(make_config(**online()), epochs=2, max_staleness=1)
+    with pytest.raises(ConfigError, match="trained on for 2 steps, so what is drawn meanwhile is 2 versions old"):
+        burnish.train(config, data=QUESTIONS)
 
 
 def test_texts_have_no_prompt(make_config: MakeConfig) -> None:

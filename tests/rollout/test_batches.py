@@ -45,18 +45,19 @@ class Maker:
     def __init__(self, fails: Sequence[int] = (), cuts: bool = False) -> None:
         self.fails, self.cuts, self.made = fails, cuts, list[int]()
 
-    def __call__(self, supply: Supply, number: int) -> list[Trajectory]:
+    def __call__(self, supply: Supply, number: int) -> tuple[list[Trajectory], dict[str, float]]:
         self.made.append(number)
         outcome: Any = "timeout" if number in self.fails else "ok"
         draws = supply.take(4 if self.cuts else 2)
         if self.cuts:
             supply.put_back([draws[0].number, draws[2].number])
             draws = [draws[1], draws[3]]
-        return [
+        made = [
             replace(trajectory(one.number, member, [number, one.number, member]), outcome=outcome, rewards={"a": 1.0}, reward=1.0)
             for one in draws
             for member in range(GROUP)
         ]
+        return made, {"sampling/queue": 2.0}
 
 
 def source(folder: Path, make: Maker, passes: int = 2, steps: int = 3, others: Any = None) -> OnlineBatches:

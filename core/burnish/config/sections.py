@@ -292,8 +292,8 @@ class RewardSection(Section):
     time_limit: AboveZero | None = None
     """Seconds that a call may take, with `processes` one completion; null for what the reward itself says, else no limit."""
     processes: Count | None = None
-    """How many of its own it runs in, one completion at a time each; they are killed when they take too long. 0 for the training
-    process, null for what the reward itself says."""
+    """How many of its own it runs in, one completion at a time each; they are killed when they take too long. 0 for the
+    training process, null for what the reward itself says."""
     cache: bool = False
     """Keep its numbers on disk, by content; shared by runs. For rewards that always say the same of the same completion."""
 
@@ -303,6 +303,13 @@ class DrawnSection(SamplingSection):
 
     max_new_tokens: Positive = 256
     temperature: AboveZero = 1.0
+
+
+class MixedSection(DrawnSection):
+    """How opponents are drawn; made of the settings of a rollout, never written in a config."""
+
+    mixture: Share
+    """The reference's share."""
 
 
 class ReceiptsSection(Section):
@@ -336,6 +343,38 @@ class KLInRewardSection(Section):
     """Of a token's divergence, d = lp - lr: `k1` is d, `k3` is e^-d - 1 + d, never below 0."""
 
 
+class OpponentsSection(Section):
+    """Completions beside each group, drawn from a geometric mixture of policy and reference, for methods that compare."""
+
+    count: Positive = 1
+    """How many for each prompt."""
+    mixture: Share = 0.5
+    """The reference's share in the mixture of log-probabilities: 1 draws from the reference, 0 from the policy."""
+
+
+class SamplesSection(Section):
+    """Completions for people to read."""
+
+    show: Count = 0
+    """How many of a rollout batch are shown in a table, those of the first groups."""
+    keep: bool = False
+    """Write all of them as text, with their rewards, to RUN/samples, one Parquet file for each rollout batch."""
+    every: Positive = 1
+    """Rollout batches from one that is shown or kept to the next."""
+
+
+class MismatchSection(Section):
+    """The difference between the log-probabilities of trainer and sampler for the tokens that are trained on, in nats."""
+
+    warn: AboveZero | None = 0.1
+    """Its mean over a step batch from which an alarm is sounded."""
+    correct: AboveZero | None = None
+    """A token's own difference from which its terms are multiplied by the ratio of both, at most 3. Beside `is_correction`,
+    which does so for all tokens, it is not needed."""
+    stop: AboveZero | None = None
+    """Its mean from which the run stops, before the update."""
+
+
 def _unset(name: str) -> dict[str, Options]:
     return {name: {}}
 
@@ -355,8 +394,8 @@ class RolloutSection(Section):
     rewards: Annotated[NamedOptions[RewardSection], Names(RewardRecord)] = ()
     """What the completions are worth."""
     on_reward_error: Literal["stop", "drop"] = "stop"
-    """What happens when a reward raises, takes too long or gives no number: the run stops, with a checkpoint; or the completion is
-    left out and counted, its traceback in the journal."""
+    """What happens when a reward raises, takes too long or gives no number: the run stops, with a checkpoint; or the completion
+    is left out and counted, its traceback in the journal."""
     advantage: Annotated[NamedOption, Names(AdvantageRecord)] = Field(default_factory=partial(_unset, "group"))
     """How rewards become advantages: one name, with its options."""
     environment: Annotated[NamedOption, Names(EnvironmentRecord)] = Field(default_factory=partial(_unset, "single_turn"))
@@ -364,8 +403,15 @@ class RolloutSection(Section):
     backend: Annotated[NamedOption, Names(BackendRecord)] = Field(default_factory=partial(_unset, "hf"))
     """What draws the completions: one name, with its options."""
     receipts: ReceiptsSection = ReceiptsSection()
+    mismatch: MismatchSection = MismatchSection()
     kl_in_reward: KLInRewardSection | None = None
     """Take the divergence from the reference out of the reward: per token for advantages of tokens, summed for others."""
+    pairs: Literal["best_worst", "all", "opponents"] | None = None
+    """Train on preference pairs of a group's completions, for losses such as `dpo`: the best with the worst, each with every
+    worse one, or each with an opponent. Equal rewards make no pair. null trains on completions."""
+    opponents: OpponentsSection | None = None
+    """Completions to compare with, drawn beside each group; only some methods need them."""
+    samples: SamplesSection = SamplesSection()
     time_limit: AboveZero | None = None
     """Seconds of an episode; one that takes longer is left out."""
     retries: RetriesSection = RetriesSection()
@@ -376,11 +422,21 @@ class RolloutSection(Section):
     """Leave out groups whose rewards are all equal, and ask for more prompts in their place (dynamic sampling)."""
     max_refills: Count = 4
     """With `filter`: prompts that are asked for beside the first ones at most, in multiples of `prompts`."""
+    oversample: Count = 0
+    """Prompts that are played beside `prompts`: a rollout batch is made of those whose answers are ready first. The others are
+    played again with the next one, or go on where that keeps to `max_staleness`."""
+    max_staleness: Count = 0
+    """Versions (optimiser steps) that a token may be behind the weights when training on its rollout batch begins. 0:
+    everything is drawn by the very weights. More: the backend draws while the model is trained."""
 
     @model_validator(mode="after")
     def _filter_needs_groups(self) -> RolloutSection:
         if self.filter and self.group_size == 1:
             raise ValueError("`filter` compares the answers to one prompt, so `group_size` must be more than 1")
+        if self.pairs in ("best_worst", "all") and self.group_size == 1:
+            raise ValueError(f"`pairs: {self.pairs}` compares the answers to one prompt, so `group_size` must be more than 1")
+        if self.pairs == "opponents" and self.opponents is None:
+            raise ValueError("`pairs: opponents` needs them: write `opponents: {mixture: 1.0}` for answers of the reference")
         return self
 
 

@@ -6,13 +6,15 @@ config and the data alone show.
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Sequence as List
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from accelerate import Accelerator
@@ -20,7 +22,6 @@ from accelerate.utils import DistributedType, gather_object
 from torch import nn
 
 from burnish.config import Config
-from burnish.config.options import construct
 from burnish.config.sections import RolloutSection
 from burnish.data.dataset import TrainData
 from burnish.data.render import Renderer
@@ -28,25 +29,31 @@ from burnish.data.units import Sequence
 from burnish.engine.distributed import on_first
 from burnish.engine.finding import Finder, context_of
 from burnish.engine.recording import Recorder
+from burnish.engine.scheduling import Overlapped, collect_now, pace_of
 from burnish.engine.sending import Sender
 from burnish.engine.sharding import unsharded
 from burnish.engine.step import StepRunner
 from burnish.errors import ConfigError
+from burnish.model.adapters import adapter_off
+from burnish.model.scorer import Scorer
 from burnish.model.signals import logp
 from burnish.objective.compose import Objective
 from burnish.registry import AdvantageRecord, BackendRecord, EnvironmentRecord, Record, Registry
 from burnish.rollout.batches import OnlineBatches
 from burnish.rollout.contract import Advantage, Backend, Environment
+from burnish.rollout.environments.classes import environment_of
 from burnish.rollout.filtering import keep_groups, with_signal
 from burnish.rollout.foreseen import steps_a_pass
 from burnish.rollout.journal import Journal
 from burnish.rollout.judge import Judge, with_advantages
 from burnish.rollout.local import LocalBackend
-from burnish.rollout.play import GREEDY, Player, Prompt
+from burnish.rollout.play import GREEDY, OPPONENT, Player, Prompt
 from burnish.rollout.rewards import Reward
-from burnish.rollout.single_turn import SingleTurn
+from burnish.rollout.scheduler import Collected, Pace
 from burnish.rollout.supply import Draw, Supply
 from burnish.rollout.trajectory import Trajectory
+from burnish.rollout.versioned import Versioned
+from burnish.rollout.waiting import Gate, finish
 
 
 @dataclass(frozen=True)
@@ -66,14 +73,14 @@ class Online:
             word: _made(kind, getattr(section, word), f"rollout.{word}", registry)
             for word, kind in (("environment", EnvironmentRecord), ("backend", BackendRecord), ("advantage", AdvantageRecord))
         }
-        if not rewards and isinstance(made["environment"], SingleTurn):
+        if not rewards and not getattr(made["environment"], "judges", True):
             raise ConfigError("rollout.rewards: nothing judges the completions; name a reward, or an environment that does")
         return cls(section, rewards=rewards, **made)
 
 
 def _made(kind: type[Record], named: Mapping[str, Any], where: str, registry: Registry) -> Any:
     [(name, options)] = named.items()
-    return construct(registry.find(kind, name), options, f"{where}.{name}")
+    return environment_of(registry.find(kind, name), options, f"{where}.{name}")
 
 
 @dataclass
@@ -96,7 +103,10 @@ class Rollouts:
         """The source of the run's global batches."""
         section, sources = self.online.section, data.kinds
         if isinstance(self.online.backend, LocalBackend):
-            self.online.backend.draw_from(self.model, self.tokenizer, self._within)
+            self.online.backend.draw_from(self.model, self.tokenizer, self._within, stepwise=self._pace.extra > 0)
+            self.online.backend.compare_with(self._reference)
+        if section.opponents is not None:
+            self._check_opponents()
         played = data.only(section.sources, section.prompts)
         longest, renderer = section.sampling.max_new_tokens, Renderer(self.tokenizer, self.config.render)
         self.find = Finder(data.only(section.sources, 1), renderer, context_of(self.model), longest)
@@ -113,6 +123,8 @@ class Rollouts:
             exchange=lambda action: on_first(self.accelerator, action),
             tells=self.tells,
             rollouts_per_epoch=played.steps_per_epoch,
+            ends=self.close,
+            pairs=section.pairs,
         )
 
     @cached_property
@@ -120,43 +132,121 @@ class Rollouts:
         """Plays with the run's settings."""
         online = self.online
         section, seed = online.section, self.config.train.seed
+        context, longest = context_of(self.model), section.sampling.max_new_tokens
         return Player(
-            online.environment, online.backend, self.tokenizer, section.sampling, seed, section.time_limit, self.tells
+            online.environment,
+            self.backend,
+            self.tokenizer,
+            section.sampling,
+            seed,
+            section.time_limit,
+            self.tells,
+            section.retries.model_dump(),
+            Gate(section.episodes),
+            None if context is None else context - longest,
+            0.0 if section.opponents is None else section.opponents.mixture,
         )
 
-    def make(self, supply: Supply, number: int) -> list[Trajectory]:
+    @cached_property
+    def overlapped(self) -> Overlapped | None:
+        """Plays beside training, where tokens of earlier weights are allowed. All processes have one; the first uses it."""
+        pace = self._pace
+        return Overlapped(pace, Versioned(self.online.backend), self._group) if pace.ahead else None
+
+    @property
+    def backend(self) -> Backend:
+        """What draws."""
+        return self.online.backend if self.overlapped is None else self.overlapped.backend
+
+    def close(self) -> None:
+        """End what is still being played."""
+        if self.overlapped is not None:
+            self.overlapped.close()
+
+    def make(self, supply: Supply, number: int) -> tuple[list[Trajectory], Mapping[str, float]]:
         """Rollout batch `number`: played, judged, scored, with advantages; the same on every rank."""
-        judged = self._gathered(supply, number)
+        judged, noted = self._gathered(supply, number)
         advantage = self.online.advantage
         mine = judged[self.accelerator.process_index :: self.accelerator.num_processes]
-        every = self._together(self.recorder(mine, "values" in self._needs))
+        every = self._together(self.recorder(mine, "values" in self._needs, self.step()))
         greedy = {one.origin.group: one.reward for one in every if one.origin.member == GREEDY}
         weights = {reward.name: reward.weight for reward in self.online.rewards}
-        return with_advantages([one for one in every if one.origin.member != GREEDY], advantage, weights, greedy)
+        return with_advantages([one for one in every if one.origin.member != GREEDY], advantage, weights, greedy), noted
 
-    def _gathered(self, supply: Supply, number: int) -> list[Trajectory]:
-        """Judged trajectories of so many prompts as a rollout batch has; more in place of groups that are filtered."""
+    def _gathered(self, supply: Supply, number: int) -> tuple[list[Trajectory], Mapping[str, float]]:
+        """Judged trajectories of a rollout batch's groups, and of those that are filtered; and how they came about."""
+        if self._pace.ahead or self._pace.extra:
+            return self._collected(supply, number)
+        judged, missing = self._in_rounds(supply)
+        self._say_missing(missing, number)
+        return judged, {}
+
+    def _collected(self, supply: Supply, number: int) -> tuple[list[Trajectory], Mapping[str, float]]:
+        """From the scheduler, on the first process."""
+        version, overlapped = self.step(), self.overlapped
+        if not self.online.backend.capabilities.live:
+            self.sender.send(version)
+
+        def collect() -> tuple[Collected, dict[str, float]]:
+            if overlapped is not None:
+                return overlapped.collect(supply, version)
+            collected = collect_now(self._pace, supply, self._group, version)
+            return collected, {"sampling/groups/cut": float(collected.cut)}
+
+        collected, noted = on_first(self.accelerator, collect)
+        self._say_missing(collected.missing, number)
+        return collected.trajectories, noted
+
+    async def _group(self, draw: Draw) -> list[Trajectory]:
+        """A group, played and judged; rewards of a run that overlaps are asked in a thread, one group after another."""
+        prompt = self.find(draw)
+        played = await self.player.playing([prompt], self._members, self.step())
+        examples = [prompt.example] * len(played)
+        if self.overlapped is None:
+            return self.judge(played, examples)
+        return await asyncio.get_running_loop().run_in_executor(self._judging, self.judge, played, examples)
+
+    @cached_property
+    def _judging(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(1, "burnish rewards")
+
+    @property
+    def _members(self) -> list[int]:
+        opponents = self.online.section.opponents
+        beside = [GREEDY] if "greedy" in self._needs else []
+        beside += [OPPONENT - number for number in range(0 if opponents is None else opponents.count)]
+        return [*range(self.online.section.group_size), *beside]
+
+    @property
+    def _pace(self) -> Pace:
+        return pace_of(self.online.section, self.config.train.batch_size)
+
+    def _in_rounds(self, supply: Supply) -> tuple[list[Trajectory], int]:
+        """All prompts side by side; then as many again as groups were filtered. And how many groups are missing."""
         section = self.online.section
         judged = self._judged(supply.take(section.prompts, within_epoch=not section.filter))
         if not section.filter:
-            return judged
+            return judged, 0
         left = section.max_refills * section.prompts
         while (missing := min(left, section.prompts - len(with_signal(judged)))) > 0:
             left -= missing
             judged += self._judged(supply.take(missing))
         kept = with_signal(judged)
-        if len(kept) < section.prompts:
-            drawn = section.prompts * (1 + section.max_refills)
+        return keep_groups(judged, kept), section.prompts - len(kept)
+
+    def _say_missing(self, missing: int, number: int) -> None:
+        if missing:
+            section = self.online.section
+            drawn, kept = section.prompts * (1 + section.max_refills), section.prompts - missing
             self.tells(
-                f"rollout batch {number}: of {drawn} prompts only {len(kept)} gave answers of different rewards, and no more "
-                f"are asked for (rollout.max_refills {section.max_refills}): it is trained on with {len(kept)} groups"
+                f"rollout batch {number}: of {drawn} prompts only {kept} gave answers of different rewards, and no more "
+                f"are asked for (rollout.max_refills {section.max_refills}): it is trained on with {kept} groups"
             )
-        return keep_groups(judged, kept)
 
     def _judged(self, draws: List[Draw]) -> list[Trajectory]:
         """Trajectories of these prompts with their rewards, on every rank, in order."""
         prompts = [self.find(draw) for draw in draws]
-        mine = self._play(prompts, [*range(self.online.section.group_size), *([GREEDY] if "greedy" in self._needs else [])])
+        mine = self._play(prompts, self._members)
         examples = {prompt.group: prompt.example for prompt in prompts}
         judged = self.judge(mine, [examples[one.origin.group] for one in mine])
         return self._together(judged)
@@ -193,8 +283,8 @@ class Rollouts:
     @cached_property
     def sender(self) -> Sender:
         """Gives the backend the weights."""
-        backend, section = self.online.backend, self.online.section
-        return Sender(backend, self.model, self.tokenizer, self.runner, section, self.accelerator, self.tells)
+        section, wait = self.online.section, finish if self.overlapped is None else self.overlapped.wait
+        return Sender(self.backend, self.model, self.tokenizer, self.runner, section, self.accelerator, self.tells, wait)
 
     @cached_property
     def recorder(self) -> Recorder:
@@ -224,6 +314,27 @@ class Rollouts:
     def _within(self) -> Iterator[None]:
         with self.accelerator.autocast(), unsharded(self.runner.roles.policy):
             yield
+
+    @contextmanager
+    def _reference(self) -> Iterator[nn.Module]:
+        """The reference, to draw from."""
+        reference = self.runner.roles.reference
+        if reference is None or reference.scorer is None:
+            with adapter_off(self.model):
+                yield self.model
+        else:
+            yield cast("Scorer", reference.scorer).model
+
+    def _check_opponents(self) -> None:
+        """ConfigError where nothing can draw opponents."""
+        if not self.online.backend.capabilities.mixture:
+            raise ConfigError(
+                "rollout.opponents: this backend cannot draw from a mixture of the policy and its reference; `hf` can"
+            )
+        if self._as_one:
+            raise ConfigError("rollout.opponents: a model whose layers are sharded cannot draw beside its reference")
+        if self.runner.roles.reference is None:
+            raise ConfigError("rollout.opponents: they are drawn with the reference, which no part of the objective reads")
 
     def _beside(self, others: List[str]) -> int:
         """Units of other sources in every step batch, by the weights of the sources."""

@@ -30,10 +30,13 @@ class Recorder:
     section: RolloutSection
     sampler: Capabilities
 
-    def __call__(self, trajectories: Sequence[Trajectory], with_values: bool) -> list[Trajectory]:
-        """The trajectories with what the objective reads of frozen roles; with_values: and with the value head's numbers."""
+    def __call__(self, trajectories: Sequence[Trajectory], with_values: bool, version: int) -> list[Trajectory]:
+        """The trajectories with what the objective reads of frozen roles; with_values: and with the value head's numbers.
+
+        version: of the weights as they are now. Earlier ones cannot be asked any more: where they drew, `old` is `behaviour`.
+        """
         wanted: list[tuple[Role, tuple[Signal, ...]]] = [("reference", self._read("reference"))]
-        if self.moves or self._scores_old:
+        if self.moves or self._scores_old or self.section.max_staleness:
             wanted.append(("old", self._read("old")))
         scored = list(trajectories)
         whole_ones = [place for place, one in enumerate(scored) if one.is_trainable]
@@ -51,7 +54,7 @@ class Recorder:
                     spread = np.zeros(len(mask), np.float32)
                     spread[mask] = values
                     given[column(signal)] = spread
-                scored[place] = scored[place].with_tokens(**given)
+                scored[place] = _aged(scored[place].with_tokens(**given), version)
         if (kl := self.section.kl_in_reward) is not None:
             for place in whole_ones:
                 scored[place] = with_kl(scored[place], kl)
@@ -70,3 +73,11 @@ class Recorder:
         sampling = self.section.sampling
         undistorted = (sampling.top_k, sampling.top_p, sampling.min_p) == (0, 1.0, 0.0)
         return self.section.kl_in_reward is not None and not (self.sampler.live and undistorted)
+
+
+def _aged(one: Trajectory, version: int) -> Trajectory:
+    """With `old` from the sampler at tokens that were drawn by weights before `version`."""
+    stale = one.own & (one.versions < version)
+    if "old" not in one.tokens or not stale.any():
+        return one
+    return one.with_tokens(old=np.where(stale, one.tokens["behaviour"], one.tokens["old"]))

@@ -17,6 +17,7 @@ from torch import nn
 
 from burnish.config import Config
 from burnish.config.sections import RewardSection
+from burnish.data.cache import cache_folder
 from burnish.data.dataset import Cursor, TrainData, build_dataset
 from burnish.engine.budget import choose_budget
 from burnish.engine.checkpoint import Trained
@@ -31,6 +32,7 @@ from burnish.engine.resume import origin_of
 from burnish.engine.run import Run, State
 from burnish.engine.rundir import RunDirectory
 from burnish.engine.schedule import Schedule
+from burnish.engine.scheduling import check_pace
 from burnish.engine.step import StepRunner
 from burnish.errors import ConfigError, PluginError
 from burnish.model.hashing import weights_hash
@@ -75,6 +77,9 @@ def set_up(
         objective = objective.sampled_at(dict.fromkeys(config.rollout.sources, config.rollout.sampling.temperature))
     check_roles(config, objective.entries)
     rewards, online = _rewards(config, registry, live)
+    if online is not None:
+        with config.located():
+            check_pace(online.section, online.backend, config.train.batch_size, accelerator)
     observers = Observers(registry, live.observers)
     progress = Progress(shown=accelerator.is_main_process)
     progress.say(launch_warning())
@@ -113,7 +118,7 @@ def set_up(
     batches: OnlineBatches | ReadBatches = ReadBatches(data)
     if online is not None:
         rollouts = Rollouts(
-            online, config, objective, runner, model, tokenizer, accelerator, lambda: run.state.step, progress.say
+            online, config, objective, runner, model, tokenizer, accelerator, lambda: run.state.step, progress.say, steps
         )
         batches = rollouts.batches(data, directory.rollouts)
         rewards = rewards or (online.rewards if data.holdout else ())
@@ -147,7 +152,7 @@ def _rewards(config: Config, registry: Registry, live: Live) -> tuple[tuple[Rewa
 
     def load(items: Iterable[Mapping[str, RewardSection]]) -> tuple[Reward, ...]:
         named = [(name, section) for item in items for name, section in item.items()]
-        return tuple(load_reward(name, registry, section.weight, section.options) for name, section in named)
+        return tuple(_reward(name, section, registry) for name, section in named)
 
     given = tuple(Reward(getattr(function, "__name__", type(function).__name__), function) for function in live.rewards)
     rewards = load(config.evaluate.rewards)
@@ -155,6 +160,12 @@ def _rewards(config: Config, registry: Registry, live: Live) -> tuple[tuple[Rewa
         return (*rewards, *given), None
     with config.located():
         return rewards, Online.of(config.rollout, (*load(config.rollout.rewards), *given), registry)
+
+
+def _reward(name: str, section: RewardSection, registry: Registry) -> Reward:
+    cache = cache_folder().parent if section.cache else None
+    limits: dict[str, Any] = {"time_limit": section.time_limit, "processes": section.processes, "cache": cache}
+    return load_reward(name, registry, section.weight, section.options, **limits)
 
 
 def _refuse_other_plugins(registry: Registry) -> None:

@@ -18,8 +18,9 @@ from burnish.data.units import Unit
 from burnish.errors import RunError
 from burnish.rollout.journal import Journal
 from burnish.rollout.metrics import rollout_metrics
+from burnish.rollout.pairs import Pairing, units_of
 from burnish.rollout.supply import Place, Supply, Units
-from burnish.rollout.trajectory import Trajectory
+from burnish.rollout.trajectory import NOTHING_APPLIES, Trajectory
 
 EMPTY = 8  # rollout batches in a row without anything to train on, after which the run ends
 
@@ -62,8 +63,9 @@ class Batch:
 class Make(Protocol):
     """Makes rollout batches."""
 
-    def __call__(self, supply: Supply, number: int) -> list[Trajectory]:
-        """Rollout batch `number`: prompts taken from the supply, played, judged, scored; the same on every rank."""
+    def __call__(self, supply: Supply, number: int) -> tuple[list[Trajectory], Mapping[str, float]]:
+        """Rollout batch `number`, and numbers to be logged on how it came about: prompts taken from the supply, played, judged,
+        scored; the same on every rank."""
         ...
 
 
@@ -72,7 +74,8 @@ class OnlineBatches:
     """Global batches of an online run.
 
     prompts: prompt units, in batches of one. make: trajectories, ready to be trained on. others: batches of other sources, one
-    of which joins every step batch. exchange: gives every rank what the first has. rollouts_per_epoch: where it is known.
+    of which joins every step batch. exchange: gives every rank what the first has. rollouts_per_epoch: where it is known. ends:
+    what goes on beside training. pairs: how completions become preferences, None where they are trained on themselves.
     """
 
     prompts: Units
@@ -85,12 +88,18 @@ class OnlineBatches:
     exchange: Callable[[Callable[[], Any]], Any]
     tells: Callable[..., None]
     rollouts_per_epoch: int | None
+    ends: Callable[[], None] = lambda: None
+    pairs: Pairing | None = None
 
     @property
     def steps_per_epoch(self) -> int | None:
         """Step batches of one pass over the prompts; None when it is not known."""
         rollouts = self.rollouts_per_epoch
         return None if rollouts is None else rollouts * self.passes * self.steps_a_pass
+
+    def close(self) -> None:
+        """End what goes on beside training."""
+        self.ends()
 
     def batches(self, start: Cursor | RolloutCursor) -> Iterator[Batch]:
         """Batches from `start` on, without end."""
@@ -99,7 +108,7 @@ class OnlineBatches:
         others = None if self.others is None else self.others.units(start.others)
         supply = Supply(self.prompts, start.place)
         while True:
-            trajectories = self._rollout(supply, cursor.rollout)
+            trajectories, noted = self._rollout(supply, cursor.rollout)
             after = supply.use({one.origin.group for one in trajectories})
             steps = self._steps(trajectories, cursor.rollout)
             empty = 0 if steps else empty + 1
@@ -113,22 +122,22 @@ class OnlineBatches:
                 last = index + 1 == len(steps)
                 place = after if last else cursor.place
                 cursor = RolloutCursor(place, cursor.rollout + last, 0 if last else index + 1, read)
-                yield Batch(units, cursor, rollout_metrics(trajectories) if index == 0 else {})
+                yield Batch(units, cursor, {**rollout_metrics(trajectories), **noted} if index == 0 else {})
             if not steps:
                 cursor = RolloutCursor(after, cursor.rollout + 1, 0, cursor.others)
 
-    def _rollout(self, supply: Supply, number: int) -> list[Trajectory]:
+    def _rollout(self, supply: Supply, number: int) -> tuple[list[Trajectory], Mapping[str, float]]:
         """From the journal; else made now, and journaled before anybody sees it."""
         known: list[Trajectory] | None = self.exchange(lambda: self.journal.read(number))
         if known is not None:
-            return known
-        made = self.make(supply, number)
+            return known, {}
+        made, noted = self.make(supply, number)
         self.exchange(lambda: self.journal.append(number, made))
-        return made
+        return made, noted
 
     def _steps(self, trajectories: Sequence[Trajectory], number: int) -> list[list[Unit]]:
         """Step batches of all passes, shuffled anew for each; of nearly equal sizes, none of them empty."""
-        units = [one.unit() for one in trajectories if one.is_trainable]
+        units = units_of(trajectories, self.pairs)
         steps = []
         for turn in range(self.passes):
             order = generator(self.seed, f"rollout {number}", turn).permutation(len(units))
@@ -137,7 +146,12 @@ class OnlineBatches:
 
     def _complain(self, trajectories: Sequence[Trajectory], empty: int) -> None:
         outcomes = sorted({one.outcome for one in trajectories})
-        sentence = f"nothing of this rollout batch can be trained on: its episodes ended as {', '.join(outcomes)}"
+        why = f"its episodes ended as {', '.join(outcomes)}"
+        if self.pairs is not None and any(one.is_trainable for one in trajectories):
+            why = "no two answers that make a pair got different rewards"
+        elif all(one.error == NOTHING_APPLIES for one in trajectories):
+            why = "every reward gave None for every completion"
+        sentence = f"nothing of this rollout batch can be trained on: {why}"
         if empty >= EMPTY:
             raise RunError(f"{sentence}; so did the {EMPTY - 1} batches before it")
         self.tells(sentence)
@@ -153,6 +167,9 @@ class ReadBatches:
     def steps_per_epoch(self) -> int | None:
         """Batches of one epoch; None for a stream."""
         return self.data.steps_per_epoch
+
+    def close(self) -> None:
+        """Nothing goes on beside training."""
 
     def batches(self, start: Cursor | RolloutCursor) -> Iterator[Batch]:
         """Batches from `start` on, without end."""

@@ -16,12 +16,14 @@ from torch import Tensor, nn
 
 from burnish.errors import ModelError
 from burnish.rollout.contract import Capabilities, Receipt
+from burnish.rollout.mixture import Mixture, Reference
 from burnish.rollout.sampler import Completion, HFSampler
 
 if TYPE_CHECKING:
     from burnish.config.sections import SamplingSection
 
 SETTLES = 3  # turns of the event loop without a new request, after which a batch begins
+REACTS = 24  # turns of the event loop in which those who got a completion can ask that others be given up
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,18 +40,24 @@ class LocalBackend:
     max_rows: requests decoded at once; the requests of one prompt stay together, so a large group may exceed it.
     """
 
-    capabilities = Capabilities(live=True)
+    capabilities = Capabilities(live=True, mixture=True)
 
     def __init__(self, *, max_rows: int = 64) -> None:
         self.max_rows = max_rows
         self._sampler: HFSampler | None = None
         self._within: Callable[[], AbstractContextManager[Any]] = nullcontext
+        self._stepwise = False
+        self._reference: Reference | None = None
+        self._mixtures: dict[float, HFSampler] = {}
         self._waiting: list[_Request] = []
         self._serving: asyncio.Task[None] | None = None
 
-    def draw_from(self, model: nn.Module, tokenizer: Any, within: Callable[[], AbstractContextManager[Any]]) -> None:
-        """Whose weights. within: a context for the forward passes, such as autocast."""
-        self._sampler, self._within = HFSampler(model, tokenizer, self.max_rows), within
+    def draw_from(
+        self, model: nn.Module, tokenizer: Any, within: Callable[[], AbstractContextManager[Any]], stepwise: bool = False
+    ) -> None:
+        """Whose weights. within: a context for the forward passes, such as autocast. stepwise: give completions out as they
+        finish, and drop those whose requests are cancelled, instead of decoding a batch to its end first."""
+        self._sampler, self._within, self._stepwise = HFSampler(model, tokenizer, self.max_rows), within, stepwise
 
     async def generate(self, ids: Sequence[int], sampling: SamplingSection, seed: int = 0) -> Completion:
         """One completion; what it is depends on the weights, the ids, the sampling settings and the seed alone."""
@@ -60,6 +68,21 @@ class LocalBackend:
         if self._serving is None or self._serving.done():
             self._serving = asyncio.create_task(self._serve(self._sampler))
         return await request.answer
+
+    def compare_with(self, reference: Reference) -> None:
+        """What mixtures are made with."""
+        self._reference = reference
+
+    def _drawing(self, sampler: HFSampler, sampling: SamplingSection) -> HFSampler:
+        """What draws under these settings: the policy, or its mixture with the reference."""
+        share: float | None = getattr(sampling, "mixture", None)
+        if share is None:
+            return sampler
+        if self._reference is None:
+            raise ModelError("the backend 'hf' was given no reference to mix with")
+        if share not in self._mixtures:
+            self._mixtures[share] = HFSampler(Mixture(sampler.model, self._reference, share), sampler.tokenizer, self.max_rows)
+        return self._mixtures[share]
 
     async def update(self, version: int, weights: Mapping[str, Tensor]) -> Receipt:
         """What is held: the weights themselves."""
@@ -81,12 +104,29 @@ class LocalBackend:
             batch = [request for request in self._waiting if request.sampling == sampling]
             self._waiting = [request for request in self._waiting if request.sampling != sampling]
             try:
-                with self._within():
-                    ids, seeds = [request.ids for request in batch], [request.seed for request in batch]
-                    completions = sampler.generate(ids, sampling, seeds)
+                await self._decode(self._drawing(sampler, sampling), batch, sampling)
             except Exception as error:  # belongs to those who asked, who may end an episode with it
                 for request in batch:
-                    request.answer.set_exception(error)
-            else:
-                for request, completion in zip(batch, completions, strict=True):
+                    if not request.answer.done():
+                        request.answer.set_exception(error)
+
+    async def _decode(self, sampler: HFSampler, batch: list[_Request], sampling: SamplingSection) -> None:
+        ids, seeds = [request.ids for request in batch], [request.seed for request in batch]
+        if not self._stepwise:
+            with self._within():
+                completions = sampler.generate(ids, sampling, seeds)
+            for request, completion in zip(batch, completions, strict=True):
+                if not request.answer.done():
                     request.answer.set_result(completion)
+            return
+        stream = sampler.stream(ids, sampling, seeds, given_up=lambda index: batch[index].answer.cancelled())
+        while True:
+            with self._within():
+                finished = next(stream, None)
+            if finished is None:
+                return
+            for index, completion in finished:
+                if not batch[index].answer.done():
+                    batch[index].answer.set_result(completion)
+            for _ in range(REACTS if finished else 1):
+                await asyncio.sleep(0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -88,24 +88,52 @@ class HFSampler:
         What a request draws depends on the seed, its prompt and how many equal prompts came before it, on nothing else. seed:
         for all, or one for each, which then stands for how many came before it too.
         """
+        done: list[Completion | None] = [None] * len(prompts)
+        with generating(self.model):
+            for finished in self._decoding(prompts, sampling, seed, lambda _: False):
+                for index, completion in finished:
+                    done[index] = completion
+        return [completion for completion in done if completion is not None]
+
+    def stream(
+        self,
+        prompts: Sequence[Sequence[int]],
+        sampling: SamplingSection,
+        seed: int | Sequence[int],
+        given_up: Callable[[int], bool],
+    ) -> Iterator[list[tuple[int, Completion]]]:
+        """As `generate`, but after every token: the completions that it ended, by the index of their prompt. given_up: whether
+        nobody waits for one any more; it leaves the batch, as if it had never been asked for."""
+        decoding = self._decoding(prompts, sampling, seed, given_up)
+        while True:
+            with generating(self.model):  # not while others have their turn
+                finished = next(decoding, None)
+            if finished is None:
+                return
+            yield finished
+
+    def _decoding(
+        self,
+        prompts: Sequence[Sequence[int]],
+        sampling: SamplingSection,
+        seed: int | Sequence[int],
+        given_up: Callable[[int], bool],
+    ) -> Iterator[list[tuple[int, Completion]]]:
         groups: dict[tuple[int, ...], list[int]] = {}
         for index, prompt in enumerate(prompts):
             if not len(prompt):
                 raise ModelError(f"prompt {index} has no tokens, so there is nothing to continue")
             groups.setdefault(tuple(map(int, prompt)), []).append(index)
-        done: list[Completion | None] = [None] * len(prompts)
-        with generating(self.model):
-            for distinct in self._batches(groups):
-                requests = [
-                    _Request(index, place, random_stream(*stream, sampling.max_new_tokens))
-                    for place, prompt in enumerate(distinct)
-                    for occurrence, index in enumerate(groups[prompt])
-                    for stream in [(seed, prompt, occurrence) if isinstance(seed, int) else (seed[index], prompt, 0)]
-                ]
-                self._decode(distinct, list(requests), sampling)
-                for request in requests:
-                    done[request.index] = Completion(request.ids, request.logps, request.finished)
-        return [completion for completion in done if completion is not None]
+        for distinct in self._batches(groups):
+            requests = [
+                _Request(index, place, random_stream(*stream, sampling.max_new_tokens))
+                for place, prompt in enumerate(distinct)
+                for occurrence, index in enumerate(groups[prompt])
+                for stream in [(seed, prompt, occurrence) if isinstance(seed, int) else (seed[index], prompt, 0)]
+                if not given_up(index)
+            ]
+            for ended in self._decode(distinct, requests, sampling, given_up) if requests else ():
+                yield [(one.index, Completion(one.ids, one.logps, one.finished)) for one in ended]
 
     def _batches(self, groups: dict[tuple[int, ...], list[int]]) -> Iterator[list[tuple[int, ...]]]:
         """Distinct prompts of like length, as many as fill `max_rows` with their requests."""
@@ -120,8 +148,14 @@ class HFSampler:
         if batch:
             yield batch
 
-    def _decode(self, prompts: list[tuple[int, ...]], running: list[_Request], sampling: SamplingSection) -> None:
-        """Fills the requests, in place."""
+    def _decode(
+        self,
+        prompts: list[tuple[int, ...]],
+        running: list[_Request],
+        sampling: SamplingSection,
+        given_up: Callable[[int], bool],
+    ) -> Iterator[list[_Request]]:
+        """Fills the requests, in place; after every token, those that it ended."""
         device = next(self.model.parameters()).device
         width = max(map(len, prompts))
         mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in prompts], device=device)  # [U, W]
@@ -140,8 +174,10 @@ class HFSampler:
                 request.ids.append(token)
                 request.logps.append(logp)
                 request.finished = self._is_end(request.ids, sampling.stop)
-            kept = [place for place, request in enumerate(running) if not request.finished]
-            if not kept or step + 1 == sampling.max_new_tokens:
+            last = step + 1 == sampling.max_new_tokens
+            yield [request for request in running if request.finished or last]
+            kept = [place for place, request in enumerate(running) if not request.finished and not given_up(request.index)]
+            if last or not kept:
                 return
             if len(kept) < len(running):
                 rows = torch.tensor(kept, device=device)

@@ -1,0 +1,213 @@
+"""The scheduler: which groups make a batch, how many are in flight, and that no token is older than allowed."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from played import trajectory
+from test_supply import Rows
+
+from burnish.rollout.scheduler import Collected, Pace, Scheduler
+from burnish.rollout.supply import Draw, Place, Supply
+from burnish.rollout.trajectory import Trajectory
+
+
+@dataclass
+class World:
+    """Time by ticks: a group takes as many as `length` says and is drawn, token by token, by whatever the version then is.
+
+    rewards: of the two members of a group, by its number.
+    """
+
+    length: Callable[[int], int]
+    rewards: Callable[[int], tuple[float, float]] = lambda number: (0.0, 1.0)
+    version: int = 0
+    flying: int = 0
+    most: int = 0
+    begun: list[int] = field(default_factory=list)
+
+    async def play(self, draw: Draw) -> list[Trajectory]:
+        self.begun.append(draw.number)
+        self.flying += 1
+        self.most = max(self.most, self.flying)
+        versions = []
+        try:
+            for _ in range(self.length(draw.number)):
+                versions.append(self.version)
+                await tick()
+        finally:
+            self.flying -= 1
+        members = [trajectory(draw.number, member, [5] * len(versions)) for member in (0, 1)]
+        return [
+            replace(one, versions=one.versions * 0 + [-1, -1, *versions], rewards={"a": reward}, reward=reward)
+            for one, reward in zip(members, self.rewards(draw.number), strict=True)
+        ]
+
+
+async def tick() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+def groups(collected: Collected, outcome: str = "ok") -> list[int]:
+    return [one.origin.group for one in collected.trajectories if one.origin.member == 0 and one.outcome == outcome]
+
+
+def run(world: World, pace: Pace, batches: int, training: int = 0, supply: Supply | None = None) -> list[Collected]:
+    """So many rollout batches, with `training` ticks on each."""
+
+    async def session() -> list[Collected]:
+        scheduler, found = Scheduler(pace, supply or Supply(Rows(), Place()), world.play), []
+        for number in range(batches):
+            world.version = number * pace.steps
+            found.append(await scheduler.collect(world.version))
+            for _ in range(training):
+                await tick()
+        await scheduler.stop()
+        return found
+
+    return asyncio.run(session())
+
+
+def test_strictly_on_policy_nothing_flies_while_training() -> None:
+    world = World(length=lambda number: 1 + number % 3)
+    found = run(world, Pace(size=3), batches=3, training=5)
+    assert [groups(one) for one in found] == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
+    assert world.most == 3
+    assert all(set(one.versions[2:]) == {batch} for batch, each in enumerate(found) for one in each.trajectories)
+
+
+def test_of_more_prompts_the_first_that_finish_and_the_others_come_first_next_time() -> None:
+    """Four are begun for two. 0 and 2 take nine ticks, the others one, so 1 and 3 make the first batch. Then 0 and 2 are begun
+    again with 4 and 5, who finish first; and so on until only long ones are left: 0 and 2 with 6 and 7."""
+    world = World(length=lambda number: 9 if number in (0, 2) else 1)
+    supply = Supply(Rows(), Place())
+    found = run(world, Pace(size=2, extra=2), batches=2, supply=supply)
+    assert [groups(one) for one in found] == [[1, 3], [4, 5]]
+    assert [one.cut for one in found] == [2, 2]
+    assert world.begun == [0, 1, 2, 3, 0, 2, 4, 5]
+    assert [draw.number for draw in supply.take(3)] == [0, 2, 6]
+    assert world.flying == 0
+
+
+def test_ahead_the_backend_works_while_training_and_is_bounded() -> None:
+    world = World(length=lambda number: 2)
+    found = run(world, Pace(size=2, max_staleness=1), batches=4, training=20)
+    assert [groups(one) for one in found] == [[0, 1], [2, 3], [4, 5], [6, 7]]
+    assert [one.queued for one in found] == [0, 2, 2, 2]
+    assert world.most == 4  # back-pressure: those that are waited for, and one batch beside
+    assert len(world.begun) == 10
+    # the first batch is drawn by 0, as is the second; from then on each by the version before its own
+    assert [one.trajectories[0].versions[-1] for one in found] == [0, 0, 1, 2]
+
+
+def test_the_slow_one_is_waited_for_rather_than_grown_too_old() -> None:
+    """Group 0 takes 12 ticks, others 1. With k = 1 it may be trained on in batch 0 or 1 and is waited for in batch 1."""
+    world = World(length=lambda number: 12 if number == 0 else 1)
+    found = run(world, Pace(size=2, max_staleness=1), batches=3)
+    assert groups(found[0]) == [1, 2]
+    assert 0 in groups(found[1])
+    assert sum(one.stale + one.cut for one in found) == 0
+
+
+def test_where_late_ones_are_cut_they_are_not_waited_for() -> None:
+    world = World(length=lambda number: 12 if number == 0 else 1)
+    found = run(world, Pace(size=2, max_staleness=1, extra=1), batches=2)
+    assert 0 not in groups(found[0]) + groups(found[1])
+    assert found[1].cut == 1
+
+
+def test_versions_across_an_update_are_those_of_the_tokens() -> None:
+    world = World(length=lambda number: 6 if number == 0 else 1)
+    found = run(world, Pace(size=1, max_staleness=2), batches=3, training=2)
+    [slow] = [one for each in found for one in each.trajectories if one.origin == replace(one.origin, group=0, member=0)]
+    assert len(set(slow.versions[2:])) > 1
+    assert list(slow.versions[2:]) == sorted(slow.versions[2:])
+
+
+def test_a_token_that_is_older_than_it_should_be_is_not_trained_on() -> None:
+    """A backend that says of group 2 that it was drawn by weights from before: dropped, counted and played again."""
+    world, lies = World(length=lambda number: 1), iter([True])
+
+    async def play(draw: Draw) -> list[Trajectory]:
+        made = await World.play(world, draw)
+        old = draw.number == 2 and next(lies, False)
+        return [replace(one, versions=one.versions - 5 * (one.versions >= 0)) if old else one for one in made]
+
+    pace = Pace(size=1, max_staleness=2)
+    scheduler = Scheduler(pace, Supply(Rows(), Place()), play)
+
+    async def session() -> list[Collected]:
+        found = []
+        for number in (6, 7, 8, 9):
+            world.version = number
+            found.append(await scheduler.collect(number))
+            await tick()
+        await scheduler.stop()
+        return found
+
+    found = asyncio.run(session())
+    assert sum(one.stale + one.cut for one in found) == 1
+    assert world.begun.count(2) == 2
+    for number, each in zip((6, 7, 8, 9), found, strict=True):
+        assert all(one.versions[2:].min() >= number - 2 for one in each.trajectories)
+
+
+def test_groups_without_signal_are_replaced_and_handed_out_too() -> None:
+    world = World(length=lambda number: 1, rewards=lambda number: (0.0, float(number not in (0, 1))))
+    [found] = run(world, Pace(size=2, filter=True, max_refills=3), batches=1)
+    assert groups(found, "filtered") == [0, 1]
+    assert groups(found) == [2, 3]
+    assert found.missing == 0
+
+
+@pytest.mark.parametrize(("refills", "begun"), [(0, 3), (2, 9)])
+def test_the_cap_of_refills(refills: int, begun: int) -> None:
+    """Nothing has a signal: after 3 and 3 x refills groups the batch is given up, empty."""
+    world = World(length=lambda number: 1, rewards=lambda number: (1.0, 1.0))
+    [found] = run(world, Pace(size=3, filter=True, max_refills=refills), batches=1)
+    assert (len(world.begun), found.missing, groups(found)) == (begun, 3, [])
+
+
+def test_what_a_group_raises_is_raised_to_who_collects() -> None:
+    async def play(draw: Draw) -> Any:
+        if draw.number == 1:
+            raise OSError("gone")
+        await asyncio.sleep(3600)
+
+    async def session() -> None:
+        scheduler = Scheduler(Pace(size=2), Supply(Rows(), Place()), play)
+        try:
+            await scheduler.collect(0)
+        finally:
+            await scheduler.stop()
+
+    with pytest.raises(OSError, match="gone"):
+        asyncio.run(session())
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 3), st.integers(1, 2), st.integers(0, 3), st.integers(0, 2), st.booleans())
+def test_no_token_too_old_no_prompt_twice_and_bounds_are_kept(
+    seed: int, size: int, steps: int, ahead: int, extra: int, filters: bool
+) -> None:
+    chance = random.Random(seed)
+    lengths = [chance.choice([1, 1, 2, 3, 9]) for _ in range(1000)]
+    signals = [float(chance.random() < 0.7) for _ in range(1000)]
+    world = World(length=lambda number: lengths[number], rewards=lambda number: (0.0, signals[number] if filters else 1.0))
+    pace = Pace(size=size, steps=steps, max_staleness=steps * ahead, extra=extra, filter=filters, max_refills=50)
+    found = run(world, pace, batches=8, training=chance.randrange(4))
+    used = [number for one in found for number in groups(one) + groups(one, "filtered")]
+    assert len(used) == len(set(used))
+    assert all(len(groups(one)) == size for one in found)
+    assert world.most <= size * (ahead + 1) + extra
+    for batch, one in enumerate(found):
+        oldest = min(int(each.versions[2:].min()) for each in one.trajectories if each.outcome == "ok")
+        assert batch * steps - oldest <= pace.max_staleness
