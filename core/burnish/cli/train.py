@@ -14,6 +14,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 def train(
     config: Annotated[Path, typer.Argument(help="the run's config (.yaml)")],
     overrides: Annotated[list[str] | None, typer.Argument(help="key.path=value, such as train.batch_size=8")] = None,
+    profile: Annotated[bool, typer.Option("--profile", help="say where three steps' time goes; see RUN/profile")] = False,
 ) -> None:
     """Train a model, and write checkpoints, metrics and the model to the config's `output`.
 
@@ -28,8 +29,9 @@ def train(
     """
     from burnish.api import train as run_training
     from burnish.engine.interrupts import Interrupted
+    from burnish.engine.profiling import Profiler
 
     try:
-        run_training(config, overrides=overrides or [])
+        run_training(config, overrides=overrides or [], observers=[Profiler()] if profile else None)
     except Interrupted as interrupted:
         raise typer.Exit(interrupted.code) from None

@@ -17,6 +17,7 @@ from accelerate.utils import DistributedType, gather_object
 from torch.distributed.tensor import DTensor
 from torch.nn.utils import clip_grad_norm_
 
+from burnish.batch.spans import span, spanned
 from burnish.data.units import Unit
 from burnish.engine.best import Best
 from burnish.engine.checkpoint import load_weights, save_checkpoint
@@ -50,7 +51,7 @@ def train_loop(run: Run) -> None:
         if state.step == 0 and config.evaluate.at_start:
             evaluate_now(run)
         remaining = 0 if run.is_stale else run.num_steps - state.step
-        for place, batch in enumerate(islice(run.batches.batches(state.cursor), remaining)):
+        for place, batch in enumerate(spanned(islice(run.batches.batches(state.cursor), remaining), "data")):
             if place == 0:
                 run.progress.say(*unread(run.objective, batch.units))
             run.random = random_state()
@@ -82,11 +83,13 @@ def update(run: Run, units: Sequence[Unit]) -> dict[str, float]:
     state, optimizer, began = run.state, run.trained.optimizer, time.monotonic()
     rate = run.schedule.apply(optimizer, state.step)
     result = run.runner.run(units, state.objective)
-    grad_norm = clip(run)
+    with span("optimiser"):
+        grad_norm = clip(run)
     broken = breakage(result.parts, result.loss, grad_norm)
     if broken is None:
         run.torn = True
-        optimizer.step()
+        with span("optimiser"):
+            optimizer.step()
         state.objective = result.state
         run.guard.passed()
     else:

@@ -19,6 +19,7 @@ from torch import distributed as dist
 
 from burnish.batch.layout import lay_out
 from burnish.batch.plan import plan
+from burnish.batch.spans import span
 from burnish.data.units import Mask, Sequence, Unit
 from burnish.engine.distributed import accumulating
 from burnish.errors import ObjectiveError
@@ -118,9 +119,10 @@ class StepRunner:
         pairing: for losses that mismatch units, unit i goes with unit pairing[i]; a permutation of `units`.
         """
         before = Counter(self.roles.forwarded_tokens), Counter(self.roles.forwards)
-        units, pairing = _canonical(units, pairing)
-        parts = open_parts(self.objective, units, pairing)
-        own = self._share(units, live_masks(parts, units))
+        with span("layout"):
+            units, pairing = _canonical(units, pairing)
+            parts = open_parts(self.objective, units, pairing)
+            own = self._share(units, live_masks(parts, units))
         scored = self._score_before(parts, [unit for micro in own for unit in micro])
         after = close_parts(parts, scored, state or {})
         outcomes: list[Outcome] = []  # read after the last backward, so that no device is waited for in between
@@ -182,8 +184,9 @@ class StepRunner:
         """One forward of the policy for all parts: the micro-batch's share of the objective."""
         read = live_masks(parts, micro)
         sequences, masks = [sequence for sequence, _ in read], [mask for _, mask in read]
-        layout = lay_out(sequences, self.roles.kind)
-        sites = sites_for(layout, masks)
+        with span("layout"):
+            layout = lay_out(sequences, self.roles.kind)
+            sites = sites_for(layout, masks)
         outputs = self.roles.score("policy", layout, sites, self.objective.signals("policy"))
         live = Live.of(outputs, sequences, masks, sites.rows, scored)
         # All ranks make the same backward passes, so even a micro-batch without terms hangs on the model.
@@ -226,10 +229,11 @@ class StepRunner:
         return accumulating(self._accelerator, self.roles.policy)
 
     def _backward(self, loss: Tensor) -> None:
-        if self._accelerator is None:
-            loss.backward()  # type: ignore[no-untyped-call]
-        else:
-            self._accelerator.backward(loss)
+        with span("backward"):
+            if self._accelerator is None:
+                loss.backward()  # type: ignore[no-untyped-call]
+            else:
+                self._accelerator.backward(loss)
 
 
 def _canonical(units: List[Unit], pairing: List[int] | None) -> tuple[list[Unit], list[int] | None]:
@@ -256,7 +260,8 @@ def _twin(unit: Unit) -> Unit:
 
 def _all_gather(mine: Any) -> list[Any]:
     gathered = [None] * dist.get_world_size()
-    dist.all_gather_object(gathered, mine)
+    with span("sync"):
+        dist.all_gather_object(gathered, mine)
     return gathered
 
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from burnish.batch.layout import Kind, Layout, lay_out
 from burnish.batch.plan import plan
+from burnish.batch.spans import span
 from burnish.data.units import Mask, Sequence, Unit
 from burnish.errors import ModelError
 from burnish.model.adapters import adapter_off, has_adapter, is_fresh
@@ -147,8 +148,9 @@ class Roles:
         for index in range(_most(len(micro_batches), next(self.policy.parameters()).device)):
             units = micro_batches[index].units if index < len(micro_batches) else ()
             batch = [unit.sequences[0] for unit in units]
-            layout = lay_out(batch, self.kind)
-            sites = sites_for(layout, [missing[sequence.key][1] for sequence in batch])
+            with span("layout"):
+                layout = lay_out(batch, self.kind)
+                sites = sites_for(layout, [missing[sequence.key][1] for sequence in batch])
             for signal, values in self.score(role, layout, sites, signals).items():
                 numbers = values.cpu().numpy()
                 for sequence, rows in zip(batch, sites.rows, strict=True):
@@ -208,5 +210,6 @@ def _most(number: int, device: torch.device) -> int:
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return number
     most = torch.tensor(number, device=device)
-    torch.distributed.all_reduce(most, torch.distributed.ReduceOp.MAX)
-    return int(most)
+    with span("sync"):
+        torch.distributed.all_reduce(most, torch.distributed.ReduceOp.MAX)
+        return int(most)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from burnish.batch.attention import NAME, attention_of, own_name, set_attention
 from burnish.batch.layout import Kind, Layout
+from burnish.batch.spans import span
 from burnish.errors import ModelError
 from burnish.model.head import OUTPUTS, Beside, read_outputs, read_vocabulary
 from burnish.model.signals import Signal, hidden
@@ -66,12 +67,14 @@ class Scorer(nn.Module):
         a frozen model at the same sites, for signals that compare. A plain tuple, because wrappers look into what a forward
         returns (ZeRO-3 takes the keys of a dict for names).
         """
-        states = self._hidden(layout).flatten(0, 1)  # [B * N, H]
+        with span("forward trunk"):
+            states = self._hidden(layout).flatten(0, 1)  # [B * N, H]
         values: dict[Signal, Tensor] = {}
         for site, index in (("predict", sites.predict), ("at", self._at(sites))):
             wanted = tuple(signal for signal in signals if signal.site == site)
             if wanted and len(sites):
-                values.update(zip(wanted, self._read(states[index], sites.targets, wanted, beside), strict=True))
+                with span("head"):
+                    values.update(zip(wanted, self._read(states[index], sites.targets, wanted, beside), strict=True))
             elif wanted:  # read one row all the same: every parameter then has a gradient, 0, as on the other ranks
                 row = self._read(states[:1], layout.input_ids.flatten()[:1], wanted, beside and beside.row())
                 values.update(zip(wanted, (value[:0] for value in row), strict=True))
