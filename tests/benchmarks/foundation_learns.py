@@ -25,7 +25,8 @@ from burnish.api import RunResult
 
 @dataclass(frozen=True)
 class Case:
-    """One line of the table. measure: metric of the evaluation; rows: training rows used; held: held-out rows."""
+    """One line of the table. measure: metric of the evaluation; rows: rows read; held: held-out rows, of the set's
+    own test file, or this share of both files where that one is too small to say anything."""
 
     name: str
     folder: str
@@ -38,17 +39,20 @@ class Case:
     max_length: int
     rows: int
     held: int
+    share: float | None = None
+    overlength: str = "drop"
     extra: dict[str, Any] = field(default_factory=dict)
 
     def config(self, data: Path, adapter: str, seed: int, rate: float, output: Path) -> dict[str, Any]:
         model: dict[str, Any] = {"name": "smollm2-135m-instruct"}
         if adapter == "lora":
             model["adapter"] = {"lora": {"r": 16, "alpha": 32}}
-        source = {"source": str(data / self.folder / "train.jsonl"), "limit": self.rows}
+        folder = data / self.folder
+        source = {"source": str(folder / ("t*.jsonl" if self.share else "train.jsonl")), "limit": self.rows}
         return {
             "model": model,
-            "data": {"main": source | {"holdout": str(data / self.folder / "test.jsonl")}},
-            "render": {"max_length": self.max_length},
+            "data": {"main": source | {"holdout": self.share or str(folder / "test.jsonl")}},
+            "render": {"max_length": self.max_length, "overlength": self.overlength},
             "objective": self.objective,
             "train": {"batch_size": self.batch_size, "steps": self.steps, "seed": seed},
             "optimizer": {"lr": rate},
@@ -64,7 +68,10 @@ DPO: list[dict[str, Any]] = [{"dpo": {"beta": 0.1}}, {"simpo": {"weight": 0.0}}]
 REWARDS, TASTE = "eval/rewards/accuracies", "eval/simpo/rewards/accuracies"
 CASES = [
     Case("SFT instruct_alpaca", "instruct_alpaca", SFT, "eval/loss", 0.0, {"lora": 5e-4, "full": 5e-5}, 12, 16, 256, 999, 101),
-    Case("DPO pref_sharegpt", "pref_sharegpt", DPO, REWARDS, 0.5, {"lora": 2e-3, "full": 1e-4}, 20, 8, 768, 260, 40),
+    Case(
+        "DPO pref_sharegpt", "pref_sharegpt", DPO, REWARDS, 0.5, {"lora": 1e-3, "full": 5e-5}, 8, 8, 320, 300, 105, 0.35,
+        "truncate",
+    ),
     Case("DPO hh_rlhf_harmless", "hh_rlhf_harmless", DPO, REWARDS, 0.5, {"lora": 2e-3, "full": 1e-4}, 20, 8, 128, 1300, 200),
 ]
 
