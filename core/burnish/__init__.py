@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from burnish.registry import KernelRecord as KernelRecord
     from burnish.registry import LossRecord as LossRecord
     from burnish.registry import ModelRecord as ModelRecord
+    from burnish.registry import ParserRecord as ParserRecord
     from burnish.registry import RecipeRecord as RecipeRecord
     from burnish.registry import RewardRecord as RewardRecord
     from burnish.registry import SourceRecord as SourceRecord
@@ -59,6 +60,7 @@ _HOME = {
         "KernelRecord",
         "LossRecord",
         "ModelRecord",
+        "ParserRecord",
         "RecipeRecord",
         "RewardRecord",
         "SourceRecord",

@@ -7,10 +7,12 @@ In: a checked config. Out: paths and values; of those that are code, the hash of
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from burnish.config.fields import Names, Options, Section
 from burnish.config.sections import ENTRY_WORDS, RewardSection, SourceSection
+from burnish.errors import PluginError
 from burnish.registry import WeightRecord, custom_hash, is_custom
 
 
@@ -76,4 +78,17 @@ def custom_values(config: Section) -> dict[str, str]:
 
     Kept beside a run, compared at resume with `burnish.registry.differences`.
     """
-    return {named.value: custom_hash(named.value) for named in named_values(config) if is_custom(named.value)}
+    named = list(named_values(config))
+    values = {one.value: custom_hash(one.value) for one in named if is_custom(one.value)}
+    return values | dict(pair for one in named for pair in _in_options(one.options))
+
+
+def _in_options(options: Any) -> Iterator[tuple[str, str]]:
+    """Code that options name, such as the tools of an environment. A text that only looks like code is none: there is no such
+    file or module."""
+    if isinstance(options, Mapping | list | tuple):
+        for item in options.values() if isinstance(options, Mapping) else options:
+            yield from _in_options(item)
+    elif isinstance(options, str) and is_custom(options):
+        with suppress(PluginError):
+            yield options, custom_hash(options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from burnish.registry.hookspecs import hookimpl
-from burnish.registry.records import BackendRecord, EnvironmentRecord, FormatRecord
+from burnish.registry.records import BackendRecord, EnvironmentRecord, FormatRecord, ParserRecord
 
 _FORMATS = {
     "text": ("text", "text"),
@@ -41,11 +41,31 @@ def burnish_formats() -> list[FormatRecord]:
 
 @hookimpl
 def burnish_environments() -> list[EnvironmentRecord]:
-    """One prompt, one completion."""
+    """One prompt, one completion; and conversations with tools."""
     return [
         EnvironmentRecord(
             name="single_turn", target="burnish.rollout.single_turn:SingleTurn", summary="one prompt, one completion", api=1
-        )
+        ),
+        EnvironmentRecord(
+            name="tools",
+            target="burnish.rollout.environments.tools:Tools",
+            summary="python functions that the policy calls before it answers",
+            api=1,
+        ),
+    ]
+
+
+@hookimpl
+def burnish_parsers() -> list[ParserRecord]:
+    """Calls of tools in the forms that most models write."""
+    summaries = {
+        "hermes": "<tool_call>{json}</tool_call>: Hermes, Qwen, SmolLM",
+        "llama3": "a JSON object alone: Llama 3",
+        "mistral": "[TOOL_CALLS] and JSON: Mistral",
+    }
+    return [
+        ParserRecord(name=name, target=f"burnish.rollout.environments.calls:{name}", summary=summary, api=1)
+        for name, summary in summaries.items()
     ]
 
 

@@ -28,6 +28,7 @@ RECORD_HOOKS: dict[str, type[Record]] = {
     "burnish_advantages": r.AdvantageRecord,
     "burnish_rewards": r.RewardRecord,
     "burnish_environments": r.EnvironmentRecord,
+    "burnish_parsers": r.ParserRecord,
     "burnish_backends": r.BackendRecord,
     "burnish_models": r.ModelRecord,
     "burnish_sources": r.SourceRecord,
@@ -162,6 +163,25 @@ def burnish_environments() -> Sequence[r.EnvironmentRecord]:  # type: ignore[emp
                     name="calculator",
                     target="burnish_calculator.environment:Calculator",
                     summary="several turns with a calculator as tool",
+                    api=1,
+                )
+            ]
+    """
+
+
+@hookspec
+def burnish_parsers() -> Sequence[r.ParserRecord]:  # type: ignore[empty-body]
+    """Parsers: how a family of models writes the calls of its tools. The target is `f(text) -> list[ToolCall]`.
+
+        from burnish import ParserRecord, hookimpl
+
+        @hookimpl
+        def burnish_parsers():
+            return [
+                ParserRecord(
+                    name="pythonic",
+                    target="burnish_pythonic.parser:pythonic",
+                    summary="calls written as Python",
                     api=1,
                 )
             ]

@@ -171,6 +171,13 @@ class EnvironmentRecord(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ParserRecord(Record):
+    """A parser of tool calls is `f(text) -> list[ToolCall]`: the calls in what a family of models writes in one turn."""
+
+    word: ClassVar[str] = "parser"
+
+
+@dataclass(frozen=True, kw_only=True)
 class BackendRecord(Record):
     """A backend generates completions and takes new weights."""
 

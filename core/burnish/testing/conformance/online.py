@@ -15,6 +15,7 @@ from typing import Any
 from burnish.config.options import construct
 from burnish.errors import BurnishError, RewardError
 from burnish.registry import AdvantageRecord, BackendRecord, EnvironmentRecord, Record, RewardRecord
+from burnish.rollout.environments.classes import environment_of, is_played
 from burnish.rollout.rewards import Reward, run_rewards
 from burnish.testing.conformance import advantages
 from burnish.testing.conformance.checking import Broken, Check, Rows, run_checks
@@ -74,13 +75,26 @@ def _checked(
         return Report(title, (kept,))
     target = target_of(kind, given, registry)
     try:
-        # A backend may connect to something when it is made: its class is looked at instead.
-        made = construct(target, options or {}, title) if inspect.isclass(target) and kind is not BackendRecord else target
+        made = target if _is_looked_at(kind, target, options) else _made(kind, target, options or {}, title)
     except BurnishError as error:
         return Report(title, (broken(error),))
     if kind is RewardRecord and _asks_for(made) - rows[0].keys():
         checks = (DOCUMENTED,)
     return Report(title, (kept, *run_checks(Called(kind, made), checks, [rows])))
+
+
+def _is_looked_at(kind: type[Record], target: Any, options: Mapping[str, Any] | None) -> bool:
+    """Whether a class is looked at instead of an instance: a backend may connect to something when it is made, an environment
+    may need to be told what to play."""
+    if not inspect.isclass(target) or kind is BackendRecord:
+        return True
+    parameters = inspect.signature(target).parameters.values()
+    needed = any(one.default is one.empty and one.kind in NAMED for one in parameters)
+    return kind is EnvironmentRecord and options is None and needed and not is_played(target)
+
+
+def _made(kind: type[Record], target: Any, options: Mapping[str, Any], title: str) -> Any:
+    return environment_of(target, options, title) if kind is EnvironmentRecord else construct(target, options, title)
 
 
 def _asks_for(reward: Callable[..., Any]) -> set[str]:
