@@ -83,7 +83,7 @@ def test_what_rewards_log_is_kept_with_the_completions(tmp_path: Path) -> None:
     assert [one.reward for one in done] == [3.0, 3.0]
     failed = replace(done[1], outcome="reward_error", error="Traceback ...", rewards={})
     Journal(tmp_path).append(0, [done[0], failed])
-    kept, lost = Journal(tmp_path).read(0) or ()
+    kept, lost = list(Journal(tmp_path).read(0) or [])
     assert (kept.columns, kept.logged, kept.error) == ({"first": 4}, {"share": 0.5}, "")
     assert (lost.columns, lost.error) == ({"first": 5}, "Traceback ...")
     assert rollout_metrics([kept, lost])["share"] == 0.5

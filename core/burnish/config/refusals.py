@@ -55,7 +55,8 @@ def _other_kinds(config: Sections, registry: Registry) -> Iterator[str]:
         section = config.data.get(source)
         try:
             played = config.rollout is not None and source in config.rollout.sources
-            given = "trajectory" if played else _kind(section, formats) if section else None
+            made = "trajectory" if config.rollout is None or config.rollout.pairs is None else "preference"
+            given = made if played else _kind(section, formats) if section else None
         except DataError as error:
             yield f"data.{source}.{error}"
             continue

@@ -9,6 +9,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from burnish.config.sections import RolloutSection
 
 WINDOW = 20
 AGAIN = 200
@@ -65,7 +69,10 @@ def completions_cut(first: Means, last: Means) -> str | None:
     share = last.get("completions/clipped_ratio")
     if share is None or share < 0.5:
         return None
-    return f"truncation: {share:.0%} of the last {WINDOW} steps' completions were cut off. Try a larger max_new_tokens."
+    return (
+        f"truncation: {share:.0%} of the last {WINDOW} steps' completions were cut off. Try a larger "
+        "rollout.sampling.max_new_tokens, or a reward that punishes length (`soft_overlong`)."
+    )
 
 
 def groups_dead(first: Means, last: Means) -> str | None:
@@ -75,17 +82,47 @@ def groups_dead(first: Means, last: Means) -> str | None:
         return None
     return (
         f"dead groups: in {share:.0%} of the last {WINDOW} steps' groups every completion got the same reward, so nothing is "
-        "learnt from them. Try prompts of other difficulty, or dynamic sampling."
+        "learnt from them. Try prompts of other difficulty, a reward with more steps, or `rollout.filter: true`."
     )
 
 
-RULES: tuple[Callable[[Means, Means], str | None], ...] = (
+def episodes_fail(first: Means, last: Means) -> str | None:
+    """Many episodes give nothing to learn from, because something around them breaks."""
+    share = last.get("outcomes/failed")
+    if share is None or share < 0.1:
+        return None
+    kinds = ("timeout", "environment_error", "infrastructure_error", "reward_error")
+    seen = ", ".join(kind for kind in kinds if f"outcomes/{kind}" in last)
+    return (
+        f"failed episodes: {share:.0%} of the last {WINDOW} steps' episodes were left out ({seen}). `burnish rollouts show` "
+        "has their errors; a longer time_limit or `rollout.retries` may help."
+    )
+
+
+def sampler_differs(level: float) -> Rule:
+    """Trainer and sampler disagree about the tokens that were drawn. level: nats a token, from which it is said."""
+
+    def sampler_differs(first: Means, last: Means) -> str | None:
+        found = last.get("sampling/sampling_logp_difference/mean")
+        if found is None or found < level:
+            return None
+        return (
+            f"sampler and trainer differ: by {found:.3g} nats a token over the last {WINDOW} steps. Try the same precision for "
+            "both, `weights: [is_correction]` on the loss, or a smaller rollout.max_staleness."
+        )
+
+    return sampler_differs
+
+
+Rule = Callable[[Means, Means], str | None]
+RULES: tuple[Rule, ...] = (
     margins_collapsed,
     chosen_falls,
     entropy_runs_away,
     kl_runs_away,
     completions_cut,
     groups_dead,
+    episodes_fail,
 )
 
 
@@ -96,6 +133,7 @@ class Alarms:
     first: list[Mapping[str, float]] = field(default_factory=list)
     last: deque[Mapping[str, float]] = field(default_factory=lambda: deque(maxlen=WINDOW))
     raised: dict[str, int] = field(default_factory=dict)
+    rules: tuple[Rule, ...] = RULES
 
     def observe(self, step: int, metrics: Mapping[str, float]) -> list[str]:
         """The alarms that this step raises; none before `WINDOW` steps were seen."""
@@ -106,11 +144,17 @@ class Alarms:
             return []
         sentences = []
         first, last = _means(self.first), _means(self.last)
-        for rule in RULES:
+        for rule in self.rules:
             if step - self.raised.get(rule.__name__, -AGAIN) >= AGAIN and (sentence := rule(first, last)):
                 self.raised[rule.__name__] = step
                 sentences.append(f"step {step}: {sentence}")
         return sentences
+
+
+def alarms_of(section: RolloutSection | None) -> Alarms:
+    """Those of a run; online runs have one with a level of their own."""
+    warn = None if section is None else section.mismatch.warn
+    return Alarms() if warn is None else Alarms(rules=(*RULES, sampler_differs(warn)))
 
 
 def _means(records: list[Mapping[str, float]] | deque[Mapping[str, float]]) -> dict[str, float]:

@@ -30,6 +30,7 @@ from burnish.engine.step import StepResult
 from burnish.errors import RunError
 from burnish.objective.unread import unread
 from burnish.registry.hookspecs import Request
+from burnish.rollout import mismatch
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,7 @@ def update(run: Run, units: Sequence[Unit]) -> dict[str, float]:
         grad_norm = clip(run)
     broken = breakage(result.parts, result.loss, grad_norm)
     if broken is None:
+        mismatch.check(run.config.rollout, result.metrics, state.step + 1)
         run.torn = True
         with span("optimiser"):
             optimizer.step()

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -49,6 +50,7 @@ from burnish.rollout.judge import Judge, with_advantages
 from burnish.rollout.local import LocalBackend
 from burnish.rollout.play import GREEDY, OPPONENT, Player, Prompt
 from burnish.rollout.rewards import Reward
+from burnish.rollout.samples import Samples
 from burnish.rollout.scheduler import Collected, Pace
 from burnish.rollout.supply import Draw, Supply
 from burnish.rollout.trajectory import Trajectory
@@ -98,10 +100,12 @@ class Rollouts:
     tells: Callable[..., None]
     num_steps: int
     find: Finder = field(init=False)
+    samples: Samples = field(init=False)
 
     def batches(self, data: TrainData, folder: Any) -> OnlineBatches:
         """The source of the run's global batches."""
         section, sources = self.online.section, data.kinds
+        self.samples = Samples(section.samples, Path(folder).with_name("samples"), self.tokenizer, self.tells)
         if isinstance(self.online.backend, LocalBackend):
             self.online.backend.draw_from(self.model, self.tokenizer, self._within, stepwise=self._pace.extra > 0)
             self.online.backend.compare_with(self._reference)
@@ -171,7 +175,10 @@ class Rollouts:
         every = self._together(self.recorder(mine, "values" in self._needs, self.step()))
         greedy = {one.origin.group: one.reward for one in every if one.origin.member == GREEDY}
         weights = {reward.name: reward.weight for reward in self.online.rewards}
-        return with_advantages([one for one in every if one.origin.member != GREEDY], advantage, weights, greedy), noted
+        made = with_advantages([one for one in every if one.origin.member != GREEDY], advantage, weights, greedy)
+        if self.accelerator.is_main_process:
+            self.samples(number, made)
+        return made, noted
 
     def _gathered(self, supply: Supply, number: int) -> tuple[list[Trajectory], Mapping[str, float]]:
         """Judged trajectories of a rollout batch's groups, and of those that are filtered; and how they came about."""

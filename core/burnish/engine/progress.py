@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -45,8 +45,8 @@ class Progress:
         if self._live:
             self._live.stop()
 
-    def say(self, *sentences: str | None) -> None:
-        """Print lines that stay; None is nothing to say."""
+    def say(self, *sentences: RenderableType | None) -> None:
+        """Print lines, or tables, that stay; None is nothing to say."""
         for sentence in sentences:
             if sentence is not None:
                 self.console.print(sentence, markup=False)

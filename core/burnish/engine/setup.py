@@ -19,6 +19,7 @@ from burnish.config import Config
 from burnish.config.sections import RewardSection
 from burnish.data.cache import cache_folder
 from burnish.data.dataset import Cursor, TrainData, build_dataset
+from burnish.engine.alarms import alarms_of
 from burnish.engine.budget import choose_budget
 from burnish.engine.checkpoint import Trained
 from burnish.engine.distributed import check_saving, check_sync, launch_warning, on_first
@@ -44,6 +45,7 @@ from burnish.objective.roles import check_roles
 from burnish.registry import Registry
 from burnish.rollout.batches import OnlineBatches, ReadBatches
 from burnish.rollout.foreseen import num_steps, seen_kinds
+from burnish.rollout.mismatch import watched
 from burnish.rollout.rewards import Reward, load_reward
 
 
@@ -75,6 +77,7 @@ def set_up(
         config = with_head(config, objective)
     if config.rollout is not None:
         objective = objective.sampled_at(dict.fromkeys(config.rollout.sources, config.rollout.sampling.temperature))
+        objective = watched(objective, config.rollout)
     check_roles(config, objective.entries)
     rewards, online = _rewards(config, registry, live)
     if online is not None:
@@ -143,6 +146,7 @@ def set_up(
         origin=origin_of(config, registry, data.fingerprints if main else {}, weights, accelerator.num_processes),
         state=state,
         following=following(config, model, roles),
+        alarms=alarms_of(config.rollout),
     )
     return run
 

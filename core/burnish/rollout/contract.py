@@ -41,7 +41,8 @@ class Groups:
     [completions], in the order of `rewards`. values: what the value head gave before it. token_rewards: what it earned by
     itself (a step's reward, at the step's last token; a penalty), which `rewards` then leaves out; for an advantage that does
     not ask, they are summed into `rewards`. steps: the step or turn that it belongs to, from 0, never falling. greedy:
-    [groups], the reward of the prompt's most likely completion.
+    [groups], the reward of the prompt's most likely completion. opponents: [opponents] in [groups], the rewards of completions
+    that were drawn beside the group (`rollout.opponents`).
     """
 
     rewards: Ragged
@@ -52,6 +53,7 @@ class Groups:
     token_rewards: Ragged | None = None
     steps: Ragged | None = None
     greedy: Tensor | None = None
+    opponents: Ragged | None = None
 
     def need(self, name: str) -> Any:
         """What an advantage asked for; RewardError where it is missing."""
@@ -82,9 +84,9 @@ class Steps:
 class Advantage(Protocol):
     """A pure function of the rewards of groups: a frozen dataclass whose fields are its options.
 
-    Optional members. needs: a frozenset of the names among `values`, `token_rewards`, `steps`, `greedy` that it reads.
-    keeps(groups) -> bool [completions]: those that are trained on; the others count as filtered. returns(groups) -> Ragged
-    [tokens] in [completions]: what a value head learns, for advantages that read `values`.
+    Optional members. needs: a frozenset of the names among `values`, `token_rewards`, `steps`, `greedy` and `opponents` that it
+    reads. keeps(groups) -> bool [completions]: those that are trained on; the others count as filtered. returns(groups) ->
+    Ragged [tokens] in [completions]: what a value head learns, for advantages that read `values`.
     """
 
     def __call__(self, groups: Groups) -> Ragged:

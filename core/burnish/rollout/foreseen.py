@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,7 @@ from burnish.data.dataset import Cursor, TrainData
 from burnish.data.units import Sequence as TokenSequence
 from burnish.data.units import Unit
 from burnish.errors import ConfigError, did_you_mean
+from burnish.rollout.pairs import pairs_a_group
 
 if TYPE_CHECKING:
     from burnish.config.sections import RolloutSection
@@ -31,12 +33,13 @@ def seen_kinds(section: RolloutSection | None, kinds: Mapping[str, str]) -> Mapp
             raise ConfigError(f"rollout.sources: there is no data source '{name}'. {did_you_mean(name, kinds)}")
         if kinds[name] in WITHOUT_PROMPT:
             raise ConfigError(f"rollout.sources: '{name}' holds {kinds[name]} rows, which have no prompt to be answered")
-    return {name: "trajectory" if name in section.sources else kind for name, kind in kinds.items()}
+    made = "trajectory" if section.pairs is None else "preference"
+    return {name: made if name in section.sources else kind for name, kind in kinds.items()}
 
 
 def steps_a_pass(section: RolloutSection, batch_size: int) -> int:
     """Step batches of one pass over a rollout batch."""
-    return math.ceil(section.prompts * section.group_size / batch_size)
+    return math.ceil(section.prompts * pairs_a_group(section.pairs, section.group_size) / batch_size)
 
 
 def num_steps(section: RolloutSection | None, data: TrainData, epochs: float, batch_size: int) -> int | None:
@@ -53,8 +56,19 @@ def foreseen_batches(section: RolloutSection | None, data: TrainData, batch_size
         yield from (units for units, _ in data.units(Cursor()))
         return
     for prompts, _ in data.only(section.sources, section.prompts).units(Cursor()):
-        units = [unit for prompt in prompts for unit in foreseen(prompt, section.group_size, section.sampling.max_new_tokens)]
+        units = [unit for prompt in prompts for unit in _units(prompt, section)]
         yield from (units[start : start + batch_size] for start in range(0, len(units), batch_size))
+
+
+def _units(prompt: Unit, section: RolloutSection) -> Sequence[Unit]:
+    """What a prompt's group is trained on."""
+    length = section.sampling.max_new_tokens
+    if section.pairs is None:
+        return foreseen(prompt, section.group_size, length)
+    count = 2 * pairs_a_group(section.pairs, section.group_size)  # in a pair of its own each, though some are in several
+    sides = [unit.sequences[0] for unit in foreseen(prompt, count, length)]
+    twos = zip(sides[::2], sides[1::2], strict=True)
+    return [Unit("preference", (replace(one, role="chosen"), replace(two, role="rejected"))) for one, two in twos]
 
 
 def foreseen(prompt: Unit, group_size: int, length: int) -> Sequence[Unit]:

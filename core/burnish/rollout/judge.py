@@ -23,9 +23,7 @@ from burnish.rollout.asking import Answer, Call, Failure
 from burnish.rollout.contract import Advantage, Groups, Steps
 from burnish.rollout.prompts import as_list, columns_of, completion_said
 from burnish.rollout.rewards import Reward, ask_all, call_of
-from burnish.rollout.trajectory import Trajectory, by_group
-
-NOTHING_APPLIES = "no reward applies: all gave None"
+from burnish.rollout.trajectory import NOTHING_APPLIES, Trajectory, by_group
 
 
 @dataclass(frozen=True)
@@ -119,12 +117,16 @@ def with_advantages(
 
     weights: of the rewards by name. greedy: by group, the reward of the most likely completion, for advantages that need it.
     """
-    groups = [members for group in by_group(trajectories) if (members := [one for one in group if one.is_trainable])]
+    enter = [one for one in trajectories if one.is_trainable and not one.is_opponent]
+    groups = by_group(enter)
     flat = [one for members in groups for one in members]
-    rest = [one for one in trajectories if not one.is_trainable]
+    rest = [one for one in trajectories if not one.is_trainable or one.is_opponent]
     if not flat:
         return list(rest)
-    seen = _groups(groups, weights, greedy, getattr(advantage, "needs", frozenset()))
+    needs: frozenset[str] = getattr(advantage, "needs", frozenset())
+    seen = _groups(groups, weights, greedy, needs)
+    if "opponents" in needs:
+        seen = replace(seen, opponents=_opponents(groups, rest))
     values = advantage(seen)
     per_completion = _per_token(values, seen, flat, type(advantage).__name__)
     keeps: Any = getattr(advantage, "keeps", None)
@@ -136,6 +138,16 @@ def with_advantages(
         tokens = {"advantages": _spread(one, numbers)} | ({} if goal is None else {"returns": _spread(one, goal)})
         done.append(replace(one.with_tokens(**tokens), outcome=one.outcome if stays else "filtered"))
     return [*done, *rest]
+
+
+def _opponents(groups: list[list[Trajectory]], rest: Sequence[Trajectory]) -> Ragged:
+    """Rewards of the opponents of each group: [opponents] in [groups]."""
+    found: dict[int, list[float]] = {members[0].origin.group: [] for members in groups}
+    for one in sorted(rest, key=lambda one: -one.origin.member):
+        if one.is_trainable and one.origin.group in found:
+            found[one.origin.group].append(one.reward)
+    sizes = torch.tensor([len(rewards) for rewards in found.values()], dtype=torch.int64)
+    return Ragged(torch.tensor([reward for rewards in found.values() for reward in rewards], dtype=torch.float64), sizes)
 
 
 def _groups(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from burnish.data.examples import Example, prompt_of
 from burnish.errors import ConfigError, DataError, InfrastructureError, raised
 from burnish.rollout.contract import Backend, Environment, Episode, Outcome, Span, Task
+from burnish.rollout.mixture import mixed
 from burnish.rollout.prompts import columns_of
 from burnish.rollout.sampler import Completion
 from burnish.rollout.trajectory import Origin, Trajectory
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 PAUSE_S = 0.5  # before an episode is begun again that could not reach something; twice as long each time
 GREEDY = -1  # member of a group that stands for the prompt's most likely completion
+OPPONENT = -2  # the first of those that stand for its opponents; the others are below
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Player:
 
     time_limit: seconds of an episode. tells: is given a sentence when an environment fails, once for every kind of failure.
     retries: how often an episode is begun again, by its outcome, drawn anew. gate: lets so many episodes play at once. room: as
-    tasks have it.
+    tasks have it. mixture: the reference's share in what draws opponents.
     """
 
     environment: Environment
@@ -59,6 +61,7 @@ class Player:
     retries: Mapping[str, int] = field(default_factory=dict)
     gate: Gate = field(default_factory=Gate)
     room: int | None = None
+    mixture: float = 0.0
     _told: set[str] = field(default_factory=set)
 
     def play(self, prompts: Sequence[Prompt], members: Sequence[int], version: int) -> list[Trajectory]:
@@ -89,7 +92,7 @@ class Player:
         said = prompt_of(prompt.example)
         side, room = prompt.example.side, self.room
         task = Task(ids=prompt.ids, tokenizer=self.tokenizer, columns=columns, prompt=said, side=side, room=room)
-        sampling = self.sampling.model_copy(update={"temperature": 0.0}) if member == GREEDY else self.sampling
+        sampling = self._settings(member)
         turns = 0
 
         async def generate(ids: Sequence[int]) -> Completion:
@@ -124,6 +127,12 @@ class Player:
             self._told.add(what)
             self.tells(f"the environment {what} on row {prompt.row} of {prompt.source}: the episode is left out ({outcome})")
         return Episode(spans=(Span(ids=prompt.ids),), outcome=outcome, error=what)
+
+    def _settings(self, member: int) -> SamplingSection:
+        """How a member of a group is drawn: as the policy writes, most likely tokens only, or from the opponents' mixture."""
+        if member == GREEDY:
+            return self.sampling.model_copy(update={"temperature": 0.0})
+        return mixed(self.sampling, self.mixture) if member <= OPPONENT else self.sampling
 
     def _stream(self, *place: int) -> int:
         """The seed of one request: a function of the run's seed and of the request's place, of nothing else."""

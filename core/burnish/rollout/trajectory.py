@@ -16,6 +16,7 @@ from burnish.data.examples import Message
 from burnish.data.units import Ids, Mask, Numbers, Sequence, Unit
 from burnish.rollout.contract import Episode, Outcome
 
+NOTHING_APPLIES = "no reward applies: all gave None"
 TRAINABLE: frozenset[Outcome] = frozenset({"ok", "truncated"})
 ENVIRONMENT = "environment"  # name of the reward that an environment gives for the whole
 TURNS = "turns"  # name of the reward that an environment gives for turns
@@ -25,7 +26,7 @@ EARNED = "earned."  # begins the names of numbers per token that are rewards
 @dataclass(frozen=True)
 class Origin:
     """Which prompt row, and which of its completions. group: place of the prompt in its rollout batch; member: of the
-    completion in its group."""
+    completion in its group, below 0 for one that was drawn beside the group."""
 
     source: str
     row: int
@@ -86,6 +87,11 @@ class Trajectory:
     def is_trainable(self) -> bool:
         """Whether it enters baselines and the loss."""
         return self.outcome in TRAINABLE and bool(self.own.any())
+
+    @property
+    def is_opponent(self) -> bool:
+        """Whether it was drawn beside its group, to compare with, by another distribution than the policy's."""
+        return self.origin.member < 0
 
     @property
     def length(self) -> int:

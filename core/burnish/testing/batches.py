@@ -121,11 +121,13 @@ def groups(
     token_rewards: Numbers | None = None,
     steps: List[List[int]] | None = None,
     greedy: List[float] | None = None,
+    opponents: Numbers | None = None,
 ) -> Groups:
     """Groups of completions with these rewards, as an advantage is called with: for each group, one number per completion.
 
     lengths: tokens of each completion, by default 1. parts: of several rewards, by default one called `reward`. values,
-    token_rewards, steps: for each completion, one number per token. greedy: one number per group.
+    token_rewards, steps: for each completion, one number per token. greedy: one number per group. opponents: for each group,
+    one number per opponent.
     """
     return Groups(
         rewards=_ragged(rewards),
@@ -136,6 +138,7 @@ def groups(
         token_rewards=None if token_rewards is None else _ragged(token_rewards),
         steps=None if steps is None else _ragged(steps, torch.int64),
         greedy=None if greedy is None else torch.tensor(greedy, dtype=torch.float64),
+        opponents=None if opponents is None else _ragged(opponents),
     )
 
 

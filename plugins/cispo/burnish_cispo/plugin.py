@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from burnish import LossRecord, hookimpl
+from burnish import LossRecord, RecipeRecord, hookimpl
 
 
 @hookimpl
@@ -18,4 +18,18 @@ def burnish_losses() -> list[LossRecord]:
             reduction="token_mean",
             api=1,
         )
+    ]
+
+
+@hookimpl
+def burnish_recipes() -> list[RecipeRecord]:
+    """The loss with the advantages that belong to it (needs burnish-group)."""
+    return [
+        RecipeRecord(
+            name="cispo",
+            target="burnish_cispo.recipe:cispo",
+            summary="clipped importance sampling policy optimisation",
+            paper="arXiv:2506.13585",
+            api=1,
+        ),
     ]

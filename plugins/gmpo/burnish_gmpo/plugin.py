@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from burnish import LossRecord, hookimpl
+from burnish import LossRecord, RecipeRecord, hookimpl
 
 
 @hookimpl
@@ -18,4 +18,18 @@ def burnish_losses() -> list[LossRecord]:
             reduction="sequence_mean",
             api=1,
         )
+    ]
+
+
+@hookimpl
+def burnish_recipes() -> list[RecipeRecord]:
+    """The loss with the advantages that belong to it (needs burnish-group)."""
+    return [
+        RecipeRecord(
+            name="gmpo",
+            target="burnish_gmpo.recipe:gmpo",
+            summary="geometric-mean policy optimisation",
+            paper="arXiv:2507.20673",
+            api=1,
+        ),
     ]

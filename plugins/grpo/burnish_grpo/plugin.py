@@ -23,7 +23,7 @@ def burnish_losses() -> list[LossRecord]:
 
 @hookimpl
 def burnish_recipes() -> list[RecipeRecord]:
-    """Loss, reduction and advantage that belong together (need burnish-group; `grpo` with a beta needs burnish-kl)."""
+    """Loss, reduction and advantage that belong together (need burnish-group; `dapo` needs burnish-length, a beta burnish-kl)."""
     return [
         RecipeRecord(
             name="grpo",
@@ -37,6 +37,13 @@ def burnish_recipes() -> list[RecipeRecord]:
             target="burnish_grpo.recipe:dr_grpo",
             summary="grpo without the division by lengths and by a group's spread",
             paper="arXiv:2503.20783",
+            api=1,
+        ),
+        RecipeRecord(
+            name="dapo",
+            target="burnish_grpo.recipe:dapo",
+            summary="grpo with a higher upper bound, dynamic sampling, token means and a soft limit of length",
+            paper="arXiv:2503.14476",
             api=1,
         ),
     ]

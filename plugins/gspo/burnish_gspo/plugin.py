@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from burnish import LossRecord, hookimpl
+from burnish import LossRecord, RecipeRecord, hookimpl
 
 
 @hookimpl
@@ -25,6 +25,20 @@ def burnish_losses() -> list[LossRecord]:
             paper="arXiv:2507.18071",
             data="trajectory",
             reduction="sequence_token_mean",
+            api=1,
+        ),
+    ]
+
+
+@hookimpl
+def burnish_recipes() -> list[RecipeRecord]:
+    """The loss with the advantages that belong to it (needs burnish-group)."""
+    return [
+        RecipeRecord(
+            name="gspo",
+            target="burnish_gspo.recipe:gspo",
+            summary="group sequence policy optimisation",
+            paper="arXiv:2507.18071",
             api=1,
         ),
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from burnish import AdvantageRecord, hookimpl
+from burnish import AdvantageRecord, RecipeRecord, hookimpl
 
 
 @hookimpl
@@ -16,4 +16,18 @@ def burnish_advantages() -> list[AdvantageRecord]:
             paper="arXiv:2501.03262",
             api=1,
         )
+    ]
+
+
+@hookimpl
+def burnish_recipes() -> list[RecipeRecord]:
+    """The advantage with the loss that belongs to it (needs burnish-reinforce; with an epsilon, burnish-grpo)."""
+    return [
+        RecipeRecord(
+            name="reinforce_pp",
+            target="burnish_reinforce_pp.recipe:reinforce_pp",
+            summary="REINFORCE++: policy gradient with advantages whitened over the batch",
+            paper="arXiv:2501.03262",
+            api=1,
+        ),
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from burnish import AdvantageRecord, hookimpl
+from burnish import AdvantageRecord, RecipeRecord, hookimpl
 
 
 @hookimpl
@@ -16,4 +16,18 @@ def burnish_advantages() -> list[AdvantageRecord]:
             paper="arXiv:2402.14740",
             api=1,
         )
+    ]
+
+
+@hookimpl
+def burnish_recipes() -> list[RecipeRecord]:
+    """The advantage with the loss that belongs to it (needs burnish-grpo)."""
+    return [
+        RecipeRecord(
+            name="rloo",
+            target="burnish_rloo.recipe:rloo",
+            summary="REINFORCE leave-one-out: whole answers against the others of their group",
+            paper="arXiv:2402.14740",
+            api=1,
+        ),
     ]

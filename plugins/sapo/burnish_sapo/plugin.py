@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from burnish import LossRecord, hookimpl
+from burnish import LossRecord, RecipeRecord, hookimpl
 
 
 @hookimpl
@@ -18,4 +18,18 @@ def burnish_losses() -> list[LossRecord]:
             reduction="sequence_token_mean",
             api=1,
         )
+    ]
+
+
+@hookimpl
+def burnish_recipes() -> list[RecipeRecord]:
+    """The loss with the advantages that belong to it (needs burnish-group)."""
+    return [
+        RecipeRecord(
+            name="sapo",
+            target="burnish_sapo.recipe:sapo",
+            summary="soft adaptive policy optimisation",
+            paper="arXiv:2511.20347",
+            api=1,
+        ),
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from burnish import LossRecord, hookimpl
+from burnish import LossRecord, RecipeRecord, hookimpl
 
 
 @hookimpl
@@ -18,4 +18,18 @@ def burnish_losses() -> list[LossRecord]:
             reduction="token_mean",
             api=1,
         )
+    ]
+
+
+@hookimpl
+def burnish_recipes() -> list[RecipeRecord]:
+    """Proximal policy optimisation (needs burnish-grpo and burnish-gae)."""
+    return [
+        RecipeRecord(
+            name="ppo",
+            target="burnish_value.recipe:ppo",
+            summary="proximal policy optimisation, with a critic that shares the policy's layers",
+            paper="arXiv:1707.06347",
+            api=1,
+        ),
     ]

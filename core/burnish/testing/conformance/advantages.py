@@ -19,7 +19,7 @@ from burnish.rollout.contract import Groups
 from burnish.testing.batches import groups as groups_of
 from burnish.testing.conformance.checking import Broken
 
-OPTIONAL = ("values", "token_rewards", "steps", "greedy")
+OPTIONAL = ("values", "token_rewards", "steps", "greedy", "opponents")
 CLOSE = 1e-9
 SEEDS = range(6)
 
@@ -37,10 +37,11 @@ class Completion:
 
 @dataclass(frozen=True)
 class Group:
-    """Completions of one prompt, and the reward of its most likely one."""
+    """Completions of one prompt, the reward of its most likely one, and those of opponents."""
 
     members: tuple[Completion, ...]
     greedy: float
+    opponents: tuple[float, ...] = (0.0, 1.0)
 
 
 def shapes(advantage: Any) -> None:
@@ -72,7 +73,7 @@ def pure(advantage: Any) -> None:
     first, again = advantage(given), advantage(given)
     if not torch.equal(first.values, again.values):
         raise Broken("a second call gave other numbers")
-    names = ("rewards", "lengths", "values", "token_rewards", "steps")
+    names = ("rewards", "lengths", "values", "token_rewards", "steps", "opponents")
     pairs = [(getattr(given, name), getattr(before, name)) for name in names]
     pairs += [(given.parts[name], before.parts[name]) for name in before.parts]
     if not all(one is None or torch.equal(one.values, other.values) for one, other in pairs):
@@ -107,6 +108,7 @@ def groups_from(drawn: List[Group], advantage: Any) -> Groups:
         token_rewards=[member.token_rewards for member in members],
         steps=[member.steps for member in members],
         greedy=[group.greedy for group in drawn],
+        opponents=[[*group.opponents] for group in drawn],
     )
     absent: dict[str, Any] = dict.fromkeys(set(OPTIONAL) - _needs(advantage))
     return replace(everything, **absent)
@@ -148,7 +150,8 @@ def _draw(seed: int) -> list[Group]:
     draw = random.Random(seed)
     equal = _completion(draw)
     drawn = [Group(tuple(_completion(draw) for _ in range(draw.randint(2, 5))), draw.random()) for _ in range(3)]
-    return [*drawn, Group((_completion(draw),), 1.0), Group((equal, replace(equal), replace(equal)), 0.5), Group((), 0.0)]
+    alone = [Group((_completion(draw),), 1.0, (0.5,)), Group((_completion(draw),), 0.0, ())]
+    return [*drawn, *alone, Group((equal, replace(equal), replace(equal)), 0.5), Group((), 0.0)]
 
 
 def _completion(draw: random.Random) -> Completion:
