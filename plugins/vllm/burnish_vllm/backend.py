@@ -1,0 +1,183 @@
+"""The backend: several vLLM servers as one. In: token ids and new weights. Out: completions, and receipts for what is loaded.
+
+Requests go to the servers in turn. One that cannot be reached is left out for a while and tried again; one that comes back with
+other weights is sent the last ones before it is asked anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import tempfile
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+import httpx
+
+from burnish.config.sections import SamplingSection
+from burnish.errors import ModelError
+from burnish.rollout.contract import Capabilities, Receipt
+from burnish.rollout.sampler import Completion
+from burnish_vllm.exchange import write_weights
+from burnish_vllm.server import OtherWeights, Server, Unreachable
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+HERE = "http://127.0.0.1:8000"
+PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0)  # seconds before a server is tried again, the last one from then on
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Session:
+    """What belongs to one event loop."""
+
+    client: httpx.AsyncClient
+    restoring: dict[str, asyncio.Lock] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """The weights that were last sent, kept for servers that come back without them."""
+
+    path: Path
+    tag: str
+    receipt: Receipt
+
+
+class VLLM:
+    """vLLM servers over HTTP.
+
+    servers: their addresses. dtype: in which they hold weights, as their `--dtype` says. folder: where weights are left for
+    them, on a disk that they see too; none for a temporary one. in_flight: whether completions go on with new weights when
+    these come; else they are waited for. patience: seconds for which a server that is gone is waited for. timeout: seconds of
+    one request.
+    """
+
+    def __init__(
+        self,
+        *,
+        servers: list[str] = [HERE],  # noqa: B006 - shown in configs as it is, and never changed
+        dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16",
+        folder: str | None = None,
+        in_flight: bool = False,
+        patience: float = 120.0,
+        timeout: float = 600.0,
+    ) -> None:
+        if not servers:
+            raise ValueError("servers: name at least one")
+        self.servers = [Server(url.rstrip("/")) for url in servers]
+        self.capabilities = Capabilities(in_flight=in_flight, dtype=dtype, replicas=len(servers))
+        self.patience, self.timeout = patience, timeout
+        self._folder, self._is_ours = Path(folder or tempfile.mkdtemp(prefix="burnish-vllm-")).absolute(), folder is None
+        self._run = uuid.uuid4().hex[:8]  # tells the weights of this run from those of others on the same servers
+        self._sent: _Sent | None = None
+        self._sessions: dict[asyncio.AbstractEventLoop, _Session] = {}
+        self._turn = 0
+
+    async def generate(self, ids: Sequence[int], sampling: SamplingSection, seed: int = 0) -> Completion:
+        """One completion, from the server whose turn it is, or the next one that can be reached."""
+        self._turn += 1
+        first, in_flight = self._turn, self.capabilities.in_flight
+        deadline, tried = time.monotonic() + self.patience, 0
+        while True:
+            server = self.servers[(first + tried) % len(self.servers)]
+            try:
+                return await server.complete(self._session.client, ids, sampling, seed, in_flight)
+            except OtherWeights as error:
+                await self._pause(0, deadline, error)
+                await self._restore(server)
+            except Unreachable as error:
+                tried += 1
+                await self._pause(tried // len(self.servers), deadline, error)
+
+    async def update(self, version: int, weights: Mapping[str, Tensor]) -> Receipt:
+        """Every server loads the weights; the receipt that all of them gave."""
+        tag = f"{self._run}:{version}"
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = await asyncio.to_thread(write_weights, self._folder, f"{self._run}-{version}-{uuid.uuid4().hex[:8]}", weights)
+        receipts = await asyncio.gather(*(self._push(server, path, tag) for server in self.servers))
+        for server, receipt in zip(self.servers, receipts, strict=True):
+            if receipt != receipts[0]:
+                raise ModelError(f"{server.url} loaded other weights than {self.servers[0].url}")
+        before, self._sent = self._sent, _Sent(path, tag, receipts[0])
+        if before is not None:
+            before.path.unlink(missing_ok=True)
+        return receipts[0]
+
+    async def close(self) -> None:
+        """Let the connections go, and the files."""
+        for loop, session in self._sessions.items():
+            if loop is asyncio.get_running_loop():
+                await session.client.aclose()
+        self._sessions.clear()
+        if self._is_ours:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        elif self._sent is not None:
+            self._sent.path.unlink(missing_ok=True)
+
+    async def _push(self, server: Server, path: Path, tag: str) -> Receipt:
+        """Weights for one server, waiting for it where it is gone."""
+
+        async def push() -> Receipt:
+            receipts = path.parent / f"{path.stem}-{uuid.uuid4().hex[:8]}"
+            try:
+                return await server.push(self._session.client, path, receipts, tag, self.capabilities.in_flight)
+            finally:
+                shutil.rmtree(receipts, ignore_errors=True)
+
+        return await self._patiently(push)
+
+    async def _restore(self, server: Server) -> None:
+        """The last weights for a server that came back without them."""
+        async with self._session.restoring.setdefault(server.url, asyncio.Lock()):
+            if self._sent is None:
+                return
+            with suppress(OtherWeights):
+                await self._patiently(lambda: server.require_own(self._session.client))
+                return  # somebody else did it while this waited
+            log.warning("%s came back with other weights; it is sent those of %s again", server.url, self._sent.tag)
+            server.tag = None
+            if await self._push(server, self._sent.path, self._sent.tag) != self._sent.receipt:
+                raise ModelError(f"{server.url} came back, was sent the last weights again, and loaded others")
+
+    async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
+        deadline, tried = time.monotonic() + self.patience, 0
+        while True:
+            try:
+                return await ask()
+            except OtherWeights:
+                raise
+            except Unreachable as error:
+                tried += 1
+                await self._pause(tried, deadline, error)
+
+    async def _pause(self, rounds: int, deadline: float, error: Unreachable) -> None:
+        """Wait before a server is tried again; ModelError when it has been waited for long enough."""
+        if time.monotonic() > deadline:
+            raise ModelError(
+                f"{error}. It was tried again for {self.patience:g} s (rollout.backend.vllm.patience)"
+            ) from error
+        if rounds:
+            await asyncio.sleep(PAUSES[min(rounds, len(PAUSES)) - 1])
+
+    @property
+    def _session(self) -> _Session:
+        """Connections belong to an event loop; those of loops that have ended are forgotten."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._sessions:
+            self._sessions = {known: session for known, session in self._sessions.items() if not known.is_closed()}
+            limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
+            timeout = httpx.Timeout(self.timeout, connect=10.0)
+            # Environment variables could send requests for this machine through a proxy.
+            self._sessions[loop] = _Session(httpx.AsyncClient(limits=limits, timeout=timeout, trust_env=False))
+        return self._sessions[loop]

@@ -1,0 +1,62 @@
+"""The folder through which weights go: what the trainer writes, what a worker reads, and the receipt that it leaves.
+
+In: tensors by name. Out: one safetensors file per version, one JSON file per worker that has loaded it. Used in both
+environments, so it imports neither burnish nor vLLM.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+TRANSFER = "burnish_file"
+"""The name that vLLM knows the way of transfer by."""
+
+
+def write_weights(folder: Path, name: str, weights: Mapping[str, Tensor]) -> Path:
+    """A file of these tensors, whole or absent."""
+    path, beside = folder / f"{name}.safetensors", folder / f".{name}.part"
+    save_file({key: tensor.detach().contiguous() for key, tensor in weights.items()}, beside)
+    beside.rename(path)
+    return path
+
+
+def read_weights(path: Path, seen: dict[str, Any]) -> Iterator[tuple[str, Tensor]]:
+    """The file's tensors, one at a time; each is noted in `seen` as it is handed over."""
+    with safe_open(path, framework="pt", device="cpu") as file:
+        for name in file.keys():  # noqa: SIM118 - not a mapping
+            tensor = file.get_tensor(name)
+            seen[name] = held(tensor)
+            yield name, tensor
+
+
+def held(tensor: Tensor) -> dict[str, Any]:
+    """Shape, dtype and hash of the bytes, as burnish's receipts have them."""
+    data = tensor.contiguous().flatten().view(torch.uint8).numpy().data
+    return {
+        "shape": list(tensor.shape),
+        "dtype": str(tensor.dtype).removeprefix("torch."),
+        "hash": hashlib.blake2b(data, digest_size=16).hexdigest(),
+    }
+
+
+def write_receipt(folder: Path, tensors: Mapping[str, Any], dtype: str, missing: list[str]) -> None:
+    """What one worker has loaded. dtype: of its model; missing: parameters of its model that the file left as they were."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path, beside = folder / f"{os.getpid()}.json", folder / f".{os.getpid()}.part"
+    beside.write_text(json.dumps({"tensors": dict(tensors), "dtype": dtype, "missing": missing}))
+    beside.rename(path)
+
+
+def read_receipts(folder: Path) -> list[dict[str, Any]]:
+    """What the workers have left there."""
+    return [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]

@@ -1,0 +1,40 @@
+"""`python -m burnish_vllm.serve MODEL [vLLM's options]`: a vLLM server that takes weights. Runs in vLLM's environment.
+
+What is given is passed on to vLLM's own server, with what the backend needs of it: the routes for weights, the file transfer,
+and log-probabilities of the distribution that tokens are drawn from.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import sys
+
+from burnish_vllm.exchange import TRANSFER
+
+NEEDED = {
+    "--weight-transfer-config": json.dumps({"backend": TRANSFER}),
+    "--logprobs-mode": "processed_logprobs",
+    "--host": "127.0.0.1",
+    "--generation-config": "vllm",
+}
+
+
+def arguments(given: list[str]) -> list[str]:
+    """vLLM's arguments: those given, and those needed that were not."""
+    named = {word.partition("=")[0] for word in given}
+    return ["--model", *given, *(word for name, value in NEEDED.items() if name not in named for word in (name, value))]
+
+
+def main() -> None:
+    """Become a vLLM server."""
+    if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
+        sys.exit("usage: python -m burnish_vllm.serve MODEL [--port 8000 and other options of vLLM's server]")
+    os.environ["VLLM_SERVER_DEV_MODE"] = "1"  # the routes for weights
+    sys.argv = ["vllm", *arguments(sys.argv[1:])]
+    runpy.run_module("vllm.entrypoints.openai.api_server", run_name="__main__")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,205 @@
+"""One vLLM server: what is asked of it over HTTP, and what its answers mean. Knows neither other servers nor when to try again.
+
+In: token ids, a file of weights. Out: completions, what its workers say they loaded. Everything that may pass is `Unreachable`;
+everything that will not is a `ModelError` in the server's own words.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from burnish.config.sections import SamplingSection
+from burnish.errors import ModelError
+from burnish.rollout.contract import Held, Receipt
+from burnish.rollout.sampler import Completion
+from burnish_vllm.exchange import read_receipts
+
+START = "start the server with `python -m burnish_vllm.serve MODEL`"
+PASSING = ("/v1/completions", "/v1/models", "/weight_info")
+"""Where a failure inside the server may pass; a failed update stays failed."""
+MINUS_INFINITY = -9999.0  # what vLLM writes for it, JSON having no such number
+
+
+class Unreachable(Exception):
+    """The server is not there, or not itself: it may be again."""
+
+
+class OtherWeights(Unreachable):
+    """The server holds other weights than it was sent: it was started again, or somebody else sent it some."""
+
+
+@dataclass
+class Server:
+    """url: without a path. name: of the model in requests; asked of the server when None. tag: of the weights that it was last
+    sent, None before."""
+
+    url: str
+    name: str | None = None
+    tag: str | None = None
+
+    async def complete(
+        self, client: httpx.AsyncClient, ids: Sequence[int], sampling: SamplingSection, seed: int, in_flight: bool
+    ) -> Completion:
+        """One completion. in_flight: whether the weights may change while it is drawn; its tokens then count as of the older.
+
+        OtherWeights when the server does not hold what it was sent.
+        """
+        before = await self.require_own(client)
+        answer = await self._post(client, "/v1/completions", self._request(ids, sampling, seed, await self._model(client)))
+        after = await self.version(client)
+        if after != before and not (in_flight and after == self.tag):
+            raise OtherWeights(f"{self.url} drew a completion while its weights changed from {before} to {after}")
+        return _completion(self.url, ids, answer, before)
+
+    async def push(self, client: httpx.AsyncClient, path: Path, receipts: Path, tag: str, keep: bool) -> Receipt:
+        """Let it load a file; what its workers say they loaded. keep: requests are frozen meanwhile, and go on with the new
+        weights; else they are waited for. ModelError where the server refuses or its workers disagree."""
+        if self.tag is None:
+            await self._post(client, "/init_weight_transfer_engine", {"init_info": {}})
+        await self._post(client, f"/pause?mode={'keep' if keep else 'wait'}", None)
+        try:
+            await self._post(client, "/start_weight_update", None)
+            done = "failed"
+            try:
+                await self._post(client, "/update_weights", {"update_info": {"path": str(path), "receipts": str(receipts)}})
+                done = tag
+            finally:
+                # Also after a failure: an update that is left open would refuse the next one.
+                await self._post(client, "/finish_weight_update", {"weight_version": done})
+            answer = await self._post(client, "/reset_prefix_cache?reset_running_requests=true", None)
+            if answer.get("success") is False:
+                raise ModelError(f"{self.url} did not drop its prefix cache, which was made with the weights before")
+        finally:
+            await self._post(client, "/resume", None)
+        self.tag = tag
+        world = await self._get(client, "/get_world_size")
+        return self._receipt(read_receipts(receipts), int(world["world_size"]), await self.version(client))
+
+    async def require_own(self, client: httpx.AsyncClient) -> str:
+        """The tag of its weights; OtherWeights where they are not those that it was sent."""
+        version = await self.version(client)
+        if self.tag is not None and version != self.tag:
+            raise OtherWeights(f"{self.url} holds the weights '{version}', not '{self.tag}' as it was sent: was it restarted?")
+        return version
+
+    async def version(self, client: httpx.AsyncClient) -> str:
+        """The tag of the weights that it holds."""
+        return str((await self._get(client, "/weight_info"))["weight_version"])
+
+    def _receipt(self, found: list[dict[str, Any]], workers: int, version: str) -> Receipt:
+        if len(found) != workers:
+            raise ModelError(f"{self.url} has {workers} workers, of which {len(found)} say what they loaded; {START}")
+        for one in found:
+            if one["missing"]:
+                shown = ", ".join(one["missing"][:3])
+                raise ModelError(f"{self.url}: {len(one['missing'])} parameters were not in the weights, for example {shown}")
+            if one["tensors"] != found[0]["tensors"]:
+                raise ModelError(f"{self.url}: its workers loaded different weights")
+            for name, tensor in one["tensors"].items():
+                if tensor["dtype"].startswith(("float", "bfloat")) and tensor["dtype"] != one["dtype"]:
+                    raise ModelError(
+                        f"{self.url} holds its weights in {one['dtype']}, and was sent '{name}' in {tensor['dtype']}; start it "
+                        f"with `--dtype {tensor['dtype']}`, or set `rollout.backend.vllm.dtype: {one['dtype']}`"
+                    )
+        tensors = {
+            name: Held(shape=tuple(one["shape"]), dtype=one["dtype"], hash=one["hash"])
+            for name, one in found[0]["tensors"].items()
+        }
+        return Receipt(version=number(version), tensors=tensors)
+
+    def _request(self, ids: Sequence[int], sampling: SamplingSection, seed: int, model: str) -> dict[str, Any]:
+        """Everything that changes a distribution is said, so that no default of the server or of the model does."""
+        return {
+            "model": model,
+            "prompt": list(map(int, ids)),
+            "max_tokens": sampling.max_new_tokens,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "top_k": sampling.top_k,
+            "min_p": sampling.min_p,
+            "repetition_penalty": 1.0,
+            "presence_penalty": 0.0,
+            "frequency_penalty": 0.0,
+            "stop": list(sampling.stop),
+            "seed": seed,
+            "logprobs": 0,
+            "return_token_ids": True,
+        }
+
+    async def _model(self, client: httpx.AsyncClient) -> str:
+        if self.name is None:
+            models = (await self._get(client, "/v1/models"))["data"]
+            self.name = str(models[0]["id"])
+        return self.name
+
+    async def _get(self, client: httpx.AsyncClient, path: str) -> dict[str, Any]:
+        return await self._ask(client, "GET", path, None)
+
+    async def _post(self, client: httpx.AsyncClient, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
+        return await self._ask(client, "POST", path, body)
+
+    async def _ask(self, client: httpx.AsyncClient, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
+        try:
+            answer = await client.request(method, f"{self.url}{path}", json=body)
+        except httpx.TimeoutException as error:
+            raise Unreachable(f"{self.url}{path} did not answer in time ({type(error).__name__})") from error
+        except httpx.TransportError as error:
+            raise Unreachable(f"{self.url} cannot be reached: {error or type(error).__name__}") from error
+        if answer.status_code == httpx.codes.NOT_FOUND and not path.startswith("/v1"):
+            raise ModelError(f"{self.url} has no {path.partition('?')[0]}: {START}")
+        if answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR and path in PASSING:
+            raise Unreachable(f"{self.url}{path} failed with {answer.status_code}: {_words(answer)}")
+        if answer.is_error:
+            raise ModelError(f"{self.url}{path} refused with {answer.status_code}: {_words(answer)}")
+        try:
+            found = answer.json()
+        except json.JSONDecodeError as error:
+            raise ModelError(f"{self.url}{path} did not answer in JSON: {answer.text[:80]!r}; is it a vLLM server?") from error
+        return found if isinstance(found, dict) else {}
+
+
+def number(tag: str) -> int:
+    """The version in a tag, such as 7 of `4f1c:7`; -2 for tags of others."""
+    _, _, version = tag.partition(":")
+    return int(version) if version.lstrip("-").isdigit() else -2
+
+
+def _completion(url: str, ids: Sequence[int], answer: dict[str, Any], tag: str) -> Completion:
+    [choice] = answer["choices"]
+    if choice.get("token_ids") is None or choice.get("logprobs") is None:
+        raise ModelError(f"{url} gives no token ids or log-probabilities: it must be vLLM 0.32 or later")
+    tokens, logps = [int(one) for one in choice["token_ids"]], [float(one) for one in choice["logprobs"]["token_logprobs"]]
+    asked = choice.get("prompt_token_ids")
+    if asked is not None and list(asked) != list(map(int, ids)):
+        raise ModelError(f"{url} answered another prompt than it was asked: {_differ(ids, asked)}")
+    if choice["finish_reason"] not in ("stop", "length"):
+        raise Unreachable(f"{url} broke a completion off ({choice['finish_reason']})")
+    if len(tokens) != len(logps) or not tokens:
+        raise ModelError(f"{url} gave {len(logps)} log-probabilities for {len(tokens)} tokens")
+    if strange := [one for one in logps if not MINUS_INFINITY < one <= 0]:
+        raise ModelError(f"{url} says that it drew a token of log-probability {strange[0]}")
+    versions = [number(tag)] * len(tokens) if number(tag) > -2 else []
+    return Completion(tokens, logps, choice["finish_reason"] == "stop", versions)
+
+
+def _differ(ids: Sequence[int], asked: Sequence[int]) -> str:
+    if len(ids) != len(asked):
+        return f"{len(asked)} ids instead of {len(ids)}"
+    place = next(place for place, (one, other) in enumerate(zip(ids, asked, strict=True)) if one != other)
+    return f"at place {place} id {asked[place]} instead of {ids[place]}"
+
+
+def _words(answer: httpx.Response) -> str:
+    """What the server says went wrong."""
+    try:
+        body = answer.json()
+    except json.JSONDecodeError:
+        return answer.text.strip()[:300] or "no word"
+    error = body.get("error", body.get("detail", body)) if isinstance(body, dict) else body
+    return str(error.get("message", error) if isinstance(error, dict) else error)[:600]

@@ -1,0 +1,60 @@
+"""A model small enough for everybody, with heads that vLLM's kernels know, and servers of it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from burnish.engine.export import distinct
+from burnish.testing import tiny_model, tiny_tokenizer
+
+sys.path.insert(0, str(Path(__file__).parent))  # the fake server lies here
+
+from fake_vllm import FakeVLLM
+
+Start = Callable[..., FakeVLLM]
+
+
+def make_model(seed: int = 0) -> PreTrainedModel:
+    return tiny_model(
+        seed=seed,
+        hidden_size=64,
+        intermediate_size=64,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=32,
+        initializer_range=0.2,
+    )
+
+
+def weights_of(seed: int) -> dict[str, Tensor]:
+    """As a run sends them: whole, each tensor under one name."""
+    return {name: tensor.detach() for name, tensor in distinct(make_model(seed)).items()}
+
+
+@pytest.fixture(scope="session")
+def vllm_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder."""
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    make_model().save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def start(vllm_model: Path) -> Iterator[Start]:
+    """A function that starts a fake server."""
+    servers: list[FakeVLLM] = []
+
+    def make(port: int = 0) -> FakeVLLM:
+        servers.append(FakeVLLM(vllm_model, port))
+        return servers[-1]
+
+    yield make
+    for server in servers:
+        server.stop()

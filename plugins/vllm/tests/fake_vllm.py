@@ -1,0 +1,135 @@
+"""The routes of a vLLM server that the backend uses, over a model in this process. Its answers have vLLM's form."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections import Counter
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import torch
+from burnish_vllm.exchange import read_weights, write_receipt
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from burnish.config.sections import SamplingSection
+from burnish.rollout.sampler import HFSampler
+
+
+class Refused(Exception):
+    """An answer with another status than 200."""
+
+    def __init__(self, status: int, words: str) -> None:
+        super().__init__(words)
+        self.status = status
+
+
+class FakeVLLM:
+    """Started at once, on a free port or on `port`. asked: how often each route was."""
+
+    def __init__(self, model: Path, port: int = 0) -> None:
+        self.model = AutoModelForCausalLM.from_pretrained(model)
+        self.sampler = HFSampler(self.model, AutoTokenizer.from_pretrained(model))
+        self.version, self.asked, self.failing = "default", Counter[str](), list[Refused]()
+        self.spoil: dict[str, Any] = {}  # laid over the choice of every completion
+        self.drops_cache = True
+        self.connections: list[socket.socket] = []
+        self._turn, self._resumed = threading.Lock(), threading.Event()
+        self._resumed.set()
+        fake = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def setup(self) -> None:
+                super().setup()
+                fake.connections.append(self.connection)
+
+            def do_GET(self) -> None:
+                self._answer(None)
+
+            def do_POST(self) -> None:
+                length = int(self.headers.get("content-length") or 0)
+                self._answer(json.loads(self.rfile.read(length)) if length else None)
+
+            def _answer(self, body: Any) -> None:
+                try:
+                    status, answer = 200, fake.answer(self.path, body)
+                except Refused as refused:
+                    status, answer = refused.status, {"error": {"message": str(refused)}}
+                data = json.dumps(answer).encode()
+                with suppress(OSError):
+                    self.send_response(status)
+                    self.send_header("content-length", str(len(data)))
+                    self.end_headers()
+                    self.wfile.write(data)
+
+            def log_message(self, *_: Any) -> None:
+                """Quietly."""
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self.http.daemon_threads = True
+        self.port = self.http.server_port
+        self.url = f"http://127.0.0.1:{self.port}"
+        threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+    def stop(self) -> None:
+        self.http.shutdown()
+        self.http.server_close()
+        for connection in self.connections:  # as when a process ends
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def answer(self, path: str, body: Any) -> dict[str, Any]:
+        route = path.partition("?")[0]
+        self.asked[route] += 1
+        match route:
+            case "/v1/models":
+                return {"data": [{"id": "tiny"}]}
+            case "/weight_info":
+                return {"weight_version": self.version}
+            case "/get_world_size":
+                return {"world_size": 1}
+            case "/v1/completions":
+                return {"choices": [self._complete(body) | self.spoil]}
+            case "/pause":
+                self._resumed.clear()
+            case "/resume":
+                self._resumed.set()
+            case "/update_weights":
+                self._load(body["update_info"])
+            case "/finish_weight_update":
+                self.version = body["weight_version"]
+            case "/reset_prefix_cache":
+                return {"success": self.drops_cache}
+            case "/init_weight_transfer_engine" | "/start_weight_update":
+                pass
+            case _:
+                raise Refused(404, "Not Found")
+        return {}
+
+    def _complete(self, body: dict[str, Any]) -> dict[str, Any]:
+        if self.failing:
+            raise self.failing.pop(0)
+        self._resumed.wait()
+        same = {name: body[name] for name in ("temperature", "top_p", "top_k", "min_p", "stop")}
+        sampling = SamplingSection(max_new_tokens=body["max_tokens"], **same)
+        with self._turn:
+            [found] = self.sampler.generate([body["prompt"]], sampling, [body["seed"]])
+        return {
+            "token_ids": found.ids,
+            "prompt_token_ids": body["prompt"],
+            "logprobs": {"token_logprobs": found.logps},
+            "finish_reason": "stop" if found.finished else "length",
+        }
+
+    def _load(self, info: dict[str, str]) -> None:
+        seen: dict[str, Any] = {}
+        with self._turn, torch.no_grad():
+            missing, unknown = self.model.load_state_dict(dict(read_weights(Path(info["path"]), seen)), strict=False)
+        if unknown:
+            raise Refused(500, f"There is no module or parameter named {unknown[0]!r} in the model")
+        write_receipt(Path(info["receipts"]), seen, "float32", [name for name in missing if name != "lm_head.weight"])

@@ -1,0 +1,263 @@
+"""The backend against servers that speak as vLLM does: what it asks, what it makes of answers, and what it survives."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import threading
+import time
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from burnish_vllm.backend import VLLM
+from burnish_vllm.exchange import held
+from burnish_vllm.serve import arguments
+from conftest import Start, make_model, weights_of
+from fake_vllm import FakeVLLM, Refused
+
+import burnish
+from burnish.config.sections import SamplingSection
+from burnish.errors import ModelError
+from burnish.model.hashing import tensor_hash
+from burnish.registry import BackendRecord, load
+from burnish.rollout.contract import Held, Receipt
+from burnish.testing import check_backend, tiny_tokenizer
+
+SAMPLING = SamplingSection(max_new_tokens=5, temperature=1.0)
+QUESTIONS = [{"prompt": f"q {number}: "} for number in range(12)]
+
+
+def backend_of(*servers: FakeVLLM, **options: Any) -> VLLM:
+    return VLLM(servers=[server.url for server in servers], dtype="float32", **{"patience": 5.0, **options})
+
+
+def run(session: Coroutine[Any, Any, Any]) -> Any:
+    return asyncio.run(session)
+
+
+def test_it_is_registered() -> None:
+    assert load().find(BackendRecord, "vllm") is VLLM
+
+
+def test_the_conformance_kit() -> None:
+    check_backend("vllm").raise_for_failures()
+
+
+def test_a_hash_is_that_of_receipts() -> None:
+    tensor = torch.randn(3, 4).to(torch.bfloat16)
+    assert Held.of(tensor) == Held(shape=(3, 4), dtype="bfloat16", hash=held(tensor)["hash"])
+    assert held(tensor.T)["hash"] == tensor_hash(tensor.T.contiguous())
+
+
+def test_what_vllm_is_started_with() -> None:
+    given = arguments(["folder", "--port", "8123", "--host=0.0.0.0"])
+    assert given[:4] == ["--model", "folder", "--port", "8123"]
+    assert given.count("--host") == 0
+    assert given[given.index("--logprobs-mode") + 1] == "processed_logprobs"
+
+
+def test_completions_are_of_the_weights_that_were_sent(start: Start) -> None:
+    backend, weights = backend_of(start()), weights_of(3)
+
+    async def session() -> None:
+        before = await backend.generate([1, 2, 3], SAMPLING, seed=7)
+        assert await backend.update(4, weights) == Receipt.of(4, weights)
+        after, again, other = [await backend.generate([1, 2, 3], SAMPLING, seed=seed) for seed in (7, 7, 8)]
+        assert after == again != other
+        assert before.logps != after.logps
+        assert (before.versions, set(after.versions)) == ([], {4})
+        await backend.close()
+
+    run(session())
+    with torch.no_grad():
+        logits = make_model(seed=3)(torch.tensor([[1, 2, 3]])).logits[0, -1]
+    first = run(backend.generate([1, 2, 3], SAMPLING, seed=7))
+    assert first.logps[0] == pytest.approx(float(logits.log_softmax(-1)[first.ids[0]]), abs=1e-5)
+
+
+def test_servers_take_turns_and_all_get_the_weights(start: Start) -> None:
+    first, second = start(), start()
+    backend, weights = backend_of(first, second), weights_of(1)
+
+    async def session() -> None:
+        await backend.update(0, weights)
+        await asyncio.gather(*(backend.generate([1, 2], SAMPLING, seed=place) for place in range(6)))
+
+    run(session())
+    assert (first.asked["/v1/completions"], second.asked["/v1/completions"]) == (3, 3)
+    assert first.version == second.version
+    assert backend.capabilities.replicas == 2
+
+
+def test_a_server_that_is_gone_is_left_out(start: Start) -> None:
+    first, second = start(), start()
+    backend = backend_of(first, second)
+    first.stop()
+    found = [run(backend.generate([1, 2], SAMPLING, seed=place)) for place in range(4)]
+    assert all(len(one.ids) == 5 for one in found)
+    assert second.asked["/v1/completions"] == 4
+
+
+def test_a_server_that_stays_away_ends_the_wait(start: Start) -> None:
+    server = start()
+    server.stop()
+    backend = backend_of(server, patience=0.3)
+    with pytest.raises(ModelError, match=rf"{server.url} cannot be reached: .*tried again for 0.3 s .*patience"):
+        run(backend.generate([1, 2], SAMPLING))
+    with pytest.raises(ModelError, match="cannot be reached"):
+        run(backend.update(0, {}))
+
+
+def test_a_server_that_comes_back_with_old_weights_is_sent_the_last(start: Start) -> None:
+    server = start()
+    backend, weights = backend_of(server), weights_of(1)
+
+    async def session() -> None:
+        await backend.update(2, weights)
+        before = await backend.generate([1, 2, 3], SAMPLING, seed=7)
+        server.stop()
+        later = threading.Timer(0.5, lambda: start(server.port))
+        later.start()
+        after = await backend.generate([1, 2, 3], SAMPLING, seed=7)
+        assert after == before
+        later.join()
+
+    run(session())
+
+
+def test_a_failure_inside_the_server_is_tried_again(start: Start) -> None:
+    server = start()
+    server.failing = [Refused(500, "EngineDeadError"), Refused(503, "busy")]
+    assert len(run(backend_of(server).generate([1, 2], SAMPLING)).ids) == 5
+    assert server.asked["/v1/completions"] == 3
+
+
+def test_a_refusal_is_final_and_in_the_servers_words(start: Start) -> None:
+    server = start()
+    server.failing = [Refused(400, "maximum context length is 512 tokens")]
+    with pytest.raises(ModelError, match="refused with 400: maximum context length is 512 tokens"):
+        run(backend_of(server).generate([1, 2], SAMPLING))
+    assert server.asked["/v1/completions"] == 1
+
+
+SPOILT = [
+    ({"prompt_token_ids": [1, 9]}, "another prompt than it was asked: at place 1 id 9 instead of 2"),
+    ({"prompt_token_ids": [1]}, "another prompt than it was asked: 1 ids instead of 2"),
+    ({"token_ids": None}, "gives no token ids"),
+    ({"token_ids": [5]}, "5 log-probabilities for 1 tokens"),
+    ({"logprobs": {"token_logprobs": [-1, -1, -9999.0, -1, -1]}}, "drew a token of log-probability -9999"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "said"), SPOILT)
+def test_answers_that_cannot_be_trained_on(start: Start, spoil: dict[str, Any], said: str) -> None:
+    server = start()
+    server.spoil = spoil
+    with pytest.raises(ModelError, match=re.escape(said)):
+        run(backend_of(server).generate([1, 2], SAMPLING))
+
+
+def test_weights_that_the_server_does_not_know(start: Start) -> None:
+    server = start()
+    with pytest.raises(ModelError, match="no module or parameter named 'strange'"):
+        run(backend_of(server).update(0, {"strange": torch.zeros(2)}))
+    assert server.version == "failed"
+
+
+def test_half_an_update(start: Start) -> None:
+    weights = weights_of(0)
+    del weights["model.norm.weight"]
+    with pytest.raises(ModelError, match=r"1 parameters were not in the weights, for example model\.norm\.weight"):
+        run(backend_of(start()).update(0, weights))
+
+
+def test_another_precision(start: Start) -> None:
+    weights = {name: tensor.to(torch.bfloat16) for name, tensor in weights_of(0).items()}
+    with pytest.raises(ModelError, match=r"holds its weights in float32, and was sent '.*' in bfloat16; start it with"):
+        run(backend_of(start()).update(0, weights))
+
+
+def test_a_prefix_cache_that_stays(start: Start) -> None:
+    server = start()
+    server.drops_cache = False
+    with pytest.raises(ModelError, match="did not drop its prefix cache"):
+        run(backend_of(server).update(0, weights_of(0)))
+
+
+def test_not_a_server_of_ours(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = start()
+    monkeypatch.setattr(server, "answer", lambda *_: (_ for _ in ()).throw(Refused(404, "Not Found")))
+    with pytest.raises(ModelError, match=r"has no /weight_info: start the server with `python -m burnish_vllm.serve MODEL`"):
+        run(backend_of(server).generate([1], SAMPLING))
+
+
+def test_files_are_gone_at_the_end(start: Start, tmp_path: Path) -> None:
+    backend = backend_of(start(), folder=str(tmp_path / "weights"))
+
+    async def session() -> None:
+        for version in range(3):
+            await backend.update(version, weights_of(version))
+            assert len(list((tmp_path / "weights").iterdir())) == 1
+        await backend.close()
+
+    run(session())
+    assert not list((tmp_path / "weights").iterdir())
+
+
+def config(model: Path, output: Path, server: FakeVLLM, **backend: Any) -> dict[str, Any]:
+    """Two rollout batches of two prompts by four, trained on at once."""
+    return {
+        "model": {"name": str(model)},
+        "data": {"main": {"source": "given"}},
+        "objective": [{"grpo": {}}],
+        "rollout": {
+            "prompts": 2,
+            "group_size": 4,
+            "sampling": {"max_new_tokens": 6},
+            "backend": {"vllm": {"servers": [server.url], "dtype": "float32", **backend}},
+        },
+        "train": {"batch_size": 8, "steps": 2},
+        "optimizer": {"lr": 0.01},
+        "output": str(output),
+    }
+
+
+def small(completion_ids: list[list[int]], **_: Any) -> list[float]:
+    return [sum(one < 40 for one in ids) / len(ids) for ids in completion_ids]
+
+
+def test_a_run_that_draws_from_it(start: Start, vllm_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server holds the weights before the last update, exactly."""
+    monkeypatch.setenv("BURNISH_CACHE", str(tmp_path / "cache"))
+    server = start()
+    burnish.train(config(vllm_model, tmp_path / "run", server), data=QUESTIONS, rewards=[small], tokenizer=tiny_tokenizer())
+    assert server.version.endswith(":1")
+    assert server.asked["/update_weights"] == 4  # three for the handshake, one for the second rollout batch
+
+
+def test_a_run_whose_server_is_restarted(
+    start: Start, vllm_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the second batch is drawn; the run ends with the weights that it has without that."""
+    monkeypatch.setenv("BURNISH_CACHE", str(tmp_path / "cache"))
+    server = start()
+
+    def restart() -> None:
+        while server.asked["/update_weights"] < 4:
+            time.sleep(0.005)
+        server.stop()
+        start(server.port)
+
+    other = threading.Thread(target=restart)
+    other.start()
+    made = [config(vllm_model, tmp_path / "restarted", server), config(vllm_model, tmp_path / "quiet", start())]
+    for each in made:
+        burnish.train(each, data=QUESTIONS, rewards=[small], tokenizer=tiny_tokenizer())
+    other.join()
+    from safetensors.torch import load_file
+
+    ours, theirs = (load_file(tmp_path / name / "model/model.safetensors") for name in ("restarted", "quiet"))
+    assert all(torch.allclose(ours[name], theirs[name], atol=1e-6) for name in ours)

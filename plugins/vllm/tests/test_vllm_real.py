@@ -1,0 +1,144 @@
+"""A real vLLM server, started here, on whatever it finds to run on: the whole loop, weights updated twice, receipts checked.
+
+It needs vLLM in this environment or in one whose Python `BURNISH_VLLM_PYTHON` names.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from burnish_vllm.backend import VLLM
+from conftest import make_model, weights_of
+
+import burnish
+from burnish.config.sections import SamplingSection
+from burnish.rollout.contract import Receipt
+from burnish.testing import tiny_tokenizer
+
+pytestmark = [pytest.mark.vllm, pytest.mark.timeout(900)]
+READY = 300.0  # seconds for a server to start
+PACKAGE = Path(__file__).parents[1]
+
+
+@dataclass
+class Running:
+    """A server's process and address."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+    log: Path
+
+
+def vllm_python() -> str:
+    """The Python that has vLLM; the test is skipped where there is none."""
+    python = os.environ.get("BURNISH_VLLM_PYTHON", sys.executable)
+    found = subprocess.run([python, "-c", "import vllm"], capture_output=True, text=True, check=False)
+    if found.returncode:
+        why = found.stderr.strip().splitlines()[-1]
+        pytest.skip(f"{python} has no vLLM ({why}); BURNISH_VLLM_PYTHON may name one that has")
+    return python
+
+
+def installed_in(folder: Path) -> Path:
+    """A folder for PYTHONPATH in which vLLM finds this package's entry point, as after `pip install --no-deps burnish-vllm`."""
+    info = folder / "burnish_vllm-0.1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: burnish-vllm\nVersion: 0.1.0\n")
+    (info / "entry_points.txt").write_text("[vllm.general_plugins]\nburnish_file = burnish_vllm.transfer:register\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(vllm_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """vLLM with the tiny model, in float32."""
+    python, folder = vllm_python(), tmp_path_factory.mktemp("vllm")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    path = f"{installed_in(folder / 'site')}{os.pathsep}{PACKAGE}"
+    environment = os.environ | {"PYTHONPATH": path, "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1"}
+    options = ["--port", str(port), "--dtype", "float32", "--max-model-len", "256", "--enforce-eager"]
+    command = [python, "-m", "burnish_vllm.serve", str(vllm_model), *options]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=folder, start_new_session=True)
+    running = Running(process, f"http://127.0.0.1:{port}", folder / "log")
+    try:
+        wait_for(running)
+        yield running
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def wait_for(running: Running) -> None:
+    end = time.monotonic() + READY
+    while time.monotonic() < end:
+        if running.process.poll() is not None:
+            pytest.fail(f"vLLM ended: {running.log.read_text()[-3000:]}")
+        try:
+            with urllib.request.urlopen(f"{running.url}/health", timeout=2):
+                return
+        except OSError:
+            time.sleep(0.5)
+    pytest.fail(f"vLLM was not ready after {READY} s: {running.log.read_text()[-3000:]}")
+
+
+def test_weights_go_there_and_are_used(server: Running) -> None:
+    """Log-probabilities are those of the model that was sent, in float32."""
+    backend, sampling = VLLM(servers=[server.url], dtype="float32"), SamplingSection(max_new_tokens=6, temperature=0.8)
+
+    async def session() -> None:
+        for version, seed in ((0, 3), (1, 4), (2, 3)):
+            weights = weights_of(seed)
+            assert await backend.update(version, weights) == Receipt.of(version, weights)
+            first, again = await asyncio.gather(*(backend.generate([5, 6, 7], sampling, seed=9) for _ in range(2)))
+            assert first.ids == again.ids
+            assert set(first.versions) == {version}
+            with torch.no_grad():
+                logits = make_model(seed)(torch.tensor([[5, 6, 7, *first.ids]])).logits[0, 2:-1] / 0.8
+            expected = logits.log_softmax(-1)[range(len(first.ids)), first.ids]
+            torch.testing.assert_close(torch.tensor(first.logps), expected, atol=1e-3, rtol=0)
+        await backend.close()
+
+    asyncio.run(session())
+
+
+def test_a_run(server: Running, vllm_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """GRPO for three steps: a handshake, then two updates; nothing drifts."""
+    monkeypatch.setenv("BURNISH_CACHE", str(tmp_path / "cache"))
+
+    def small(completion_ids: list[list[int]], **_: Any) -> list[float]:
+        return [sum(one < 40 for one in ids) / len(ids) for ids in completion_ids]
+
+    config = {
+        "model": {"name": str(vllm_model)},
+        "data": {"main": {"source": "given"}},
+        "objective": [{"grpo": {}}],
+        "rollout": {
+            "prompts": 2,
+            "group_size": 4,
+            "sampling": {"max_new_tokens": 8, "temperature": 0.9},
+            "backend": {"vllm": {"servers": [server.url], "dtype": "float32"}},
+            "receipts": {"warn": 0.01, "stop": 0.05},
+        },
+        "train": {"batch_size": 8, "steps": 3},
+        "optimizer": {"lr": 0.01},
+        "output": str(tmp_path / "run"),
+    }
+    questions = [{"prompt": f"q {number}: "} for number in range(12)]
+    burnish.train(config, data=questions, rewards=[small], tokenizer=tiny_tokenizer())
+    with urllib.request.urlopen(f"{server.url}/weight_info") as answer:
+        assert json.load(answer)["weight_version"].endswith(":2")
