@@ -31,10 +31,12 @@ SAMPLES: Rows = (
 )
 NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 METHODS: dict[type[Record], dict[str, tuple[str, ...]]] = {
-    BackendRecord: {"generate": ("ids", "sampling"), "update": ("version", "weights"), "close": ()},
+    BackendRecord: {"generate": ("ids", "sampling", "seed"), "update": ("version", "weights"), "close": ()},
     EnvironmentRecord: {"__call__": ("task", "generate")},
 }
 """What is awaited of each, and with which arguments."""
+ADAPTERS = {"load_adapter": ("version", "weights", "config")}
+"""And of a backend that declares that it loads adapters."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,8 @@ def documented(subject: Called, _: Rows) -> None:
 def signatures(subject: Called, _: Rows) -> None:
     """What is awaited is a coroutine that takes the arguments it is given."""
     target = subject.made if inspect.isclass(subject.made) else type(subject.made)
-    for name, arguments in METHODS[subject.kind].items():
+    declared = getattr(target, "capabilities", None) if subject.kind is BackendRecord else None
+    for name, arguments in {**METHODS[subject.kind], **(ADAPTERS if getattr(declared, "adapters", False) else {})}.items():
         method = subject.made if inspect.isfunction(subject.made) else getattr(target, name, None)
         if not inspect.iscoroutinefunction(method):
             raise Broken(f"{name}({', '.join(arguments)}) is not an `async def`" if method else f"there is no {name}()")
