@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from burnish.model.cache import LogpCache
+from burnish.errors import ConfigError
+from burnish.model.cache import LIMIT, LogpCache, Usage, size_limit, size_of
 
 ONE, TWO = np.array([np.nan, -1.5, -2.5], np.float32), np.array([np.nan, -0.1], np.float32)
 
@@ -59,3 +60,30 @@ def test_a_file_that_can_only_be_read_still_serves(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # root may write all the same
         np.testing.assert_array_equal(cache.get("model", ["a"])["a"], ONE)
+
+
+def test_what_it_holds_and_how_it_is_trimmed(tmp_path: Path) -> None:
+    values = np.zeros(25, np.float32)  # 100 bytes each
+    cache = LogpCache(tmp_path)
+    assert cache.usage() == Usage(0, 0, 0, 0.0, 0.0)
+    cache.put("model", {"first": values, "second": values})
+    cache.put("another", {"third": values})
+    usage = cache.usage()
+    assert (usage.entries, usage.models, usage.num_bytes) == (3, 2, 300)
+    assert 0 < usage.oldest <= usage.newest
+    cache.get("model", ["first"])  # used last
+    cache.trim(150)
+    assert set(cache.get("model", ["first", "second"])) == {"first"}
+    assert cache.get("another", ["third"]) == {}
+    cache.trim(0)
+    assert cache.usage().entries == 0
+    cache.put("model", {"again": values})
+    assert set(LogpCache(tmp_path).get("model", ["again"])) == {"again"}
+
+
+def test_sizes_as_people_write_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [size_of(text) for text in ("12", "1.5 kB", "500MB", "2g", "1e3")] == [12, 1500, 500_000_000, 2_000_000_000, 1000]
+    with pytest.raises(ConfigError, match="'much' is no size"):
+        size_of("much")
+    monkeypatch.setenv(LIMIT, "3MB")
+    assert size_limit() == 3_000_000

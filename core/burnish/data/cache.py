@@ -66,6 +66,23 @@ def load(folder: Path, key: str) -> tuple[pa.Table, dict[str, Any]] | None:
     return table, report
 
 
+def entries(folder: Path) -> dict[str, int]:
+    """Bytes of every entry, by key, the one made first at the front."""
+    made = sorted((entry for entry in folder.glob("*") if (entry / TABLE).is_file()), key=lambda entry: entry.stat().st_mtime)
+    return {entry.name: sum(file.stat().st_size for file in entry.iterdir()) for entry in made}
+
+
+def trim(folder: Path, limit_bytes: int) -> None:
+    """Remove the entries that were made first, until at most so many bytes are left; a run that has one open keeps it."""
+    known = entries(folder)
+    left = sum(known.values())
+    for key, size in known.items():
+        if left <= limit_bytes:
+            return
+        shutil.rmtree(folder / key)
+        left -= size
+
+
 def store(folder: Path, key: str, table: pa.Table, report: dict[str, Any]) -> None:
     """Writes an entry; when that fails, warns once for each folder."""
     try:
