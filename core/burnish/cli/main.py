@@ -26,6 +26,7 @@ COMMANDS = {
     "rollouts": "Look at what a run wrote itself, and make data of it.",
     "export": "Write a run's model for use elsewhere.",
     "config": "Show and check a config, or describe all keys.",
+    "cache": "Look at what is kept on disk, and clear it.",
     "plugins": "Show and check the installed plugins.",
     "new": "Begin a plugin: a loss, a format, a reward, ...",
     "env": "Say what this machine and installation have.",
