@@ -5,8 +5,8 @@
 For each loss some 30 copies of its source with one change are made: a sign, a sum for a mean, an off-by-one, a missing stop of
 the gradient, swapped roles, a constant, a comparison. The conformance kit's checks that need no model run first, then the tests
 of the loss's own package, the quickest ones first. A loss's result is a line of JSON in the file of `--results`, written as it
-comes; `--resume` keeps those whose source and tests are what they were. When none is missing, docs/results/mutants.md is
-written.
+comes; `--resume` keeps those whose source and tests are what they were. At the end docs/results/mutants.md is written, and says
+which are missing; `--table` tries none and writes it of what was kept.
 
 Left out are mutants that compute the same numbers: the same formula in other words, and a `.detach()` of what never carried a
 gradient in the checks and tests of the unchanged loss. What is the same for other reasons stands in same_numbers.py.
@@ -176,7 +176,7 @@ class Bench:
         self.module.__dict__[WATCH] = detach
         self.load(watched(tree))
         if self.kit_finds() or self.tests_find():
-            raise SystemExit(f"{self.record.name} fails as it is; its mutants say nothing")
+            raise BurnishError(f"{self.record.name} fails as it is; its mutants say nothing")
         return stopped
 
     def _subject(self) -> Subject:
@@ -246,14 +246,17 @@ def kept(file: Path) -> dict[str, Tried]:
 
 
 def tried_in_turn(names: list[str], processes: int) -> Iterator[Tried]:
-    """Results as they come."""
+    """Results as they come; one that cannot be had is said and left out."""
     with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
         for done in as_completed([pool.submit(try_loss, name) for name in names]):
-            yield done.result()
+            try:
+                yield done.result()
+            except BurnishError as error:
+                print(error, flush=True)
 
 
-def table(results: list[Tried]) -> str:
-    """The results as a page."""
+def table(results: list[Tried], missing: list[str]) -> str:
+    """The results as a page. missing: losses and weights without one."""
     killed, total = sum(one.killed for one in results), sum(one.total for one in results)
     same = sum(one.same + len(one.explained) for one in results)
     lines = [
@@ -266,15 +269,14 @@ def table(results: list[Tried]) -> str:
         f"{killed} of {total} are found ({killed / max(total, 1):.1%}), by the conformance kit's checks that need no model or",
         f"by the package's own tests. {same} more compute the same numbers and cannot be found: the same formula in other",
         "words, a `.detach()` of what carries no gradient, and what is listed below with its reason.",
+        *([f"Not tried since they or their tests last changed: {', '.join(missing)}."] if missing else []),
         "",
-        "| loss or weight | mutants | found by the kit | by the package's tests | not found | the same numbers | seconds |",
-        "|---|---|---|---|---|---|---|",
+        "| loss or weight | mutants | found by the kit | by the package's tests | not found | the same numbers |",
+        "|---|---|---|---|---|---|",
     ]
     for one in results:
         same = one.same + len(one.explained)
-        lines.append(
-            f"| {one.name} | {one.total} | {one.by_kit} | {one.by_tests} | {len(one.missed)} | {same} | {one.seconds:.0f} |"
-        )
+        lines.append(f"| {one.name} | {one.total} | {one.by_kit} | {one.by_tests} | {len(one.missed)} | {same} |")
     if left := [f"- {one.name}: {what}" for one in results for what in one.missed]:
         lines += ["", "## Not found", "", *left]
     if equal := [f"- {one.name}: {what}. {SAME_NUMBERS[one.name, what]}" for one in results for what in one.explained]:
@@ -287,6 +289,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME")
     parser.add_argument("--resume", action="store_true", help="keep what is in the file of results and still holds")
+    parser.add_argument("--table", action="store_true", help="only write the page, of what was kept")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--processes", type=int, default=1)
     given = parser.parse_args()
@@ -294,18 +297,20 @@ def main() -> None:
     records = _records(registry)
     if unknown := set(given.names) - set(records):
         raise BurnishError(f"no loss or weight named {sorted(unknown)}")
-    results = kept(given.results) if given.resume else {}
+    results = kept(given.results) if given.resume or given.table else {}
     if not given.names:
         results = {name: one for name, one in results.items() if name in records and _still_holds(one, records, registry)}
+    wanted = given.names or [name for name in records if name not in results]
     given.results.parent.mkdir(parents=True, exist_ok=True)
-    with given.results.open("a" if given.resume else "w", encoding="utf-8") as file:
-        for one in tried_in_turn(given.names or [name for name in records if name not in results], given.processes):
+    with given.results.open("a" if given.resume or given.table else "w", encoding="utf-8") as file:
+        for one in tried_in_turn([] if given.table else wanted, given.processes):
             results[one.name] = one
             print(json.dumps(asdict(one)), file=file, flush=True)
             said = f"{one.name}: {one.by_kit} + {one.by_tests} of {one.total}, {one.seconds:.0f} s"
             print(said, *one.missed, sep="\n  ", flush=True)
-    if set(results) == set(records):
-        TABLE.write_text(table([results[name] for name in records]), encoding="utf-8")
+    missing = [name for name in records if name not in results]
+    if not given.names or not missing:
+        TABLE.write_text(table([results[name] for name in records if name in results], missing), encoding="utf-8")
 
 
 def _still_holds(one: Tried, records: dict[str, LossRecord | WeightRecord], registry: Registry) -> bool:
