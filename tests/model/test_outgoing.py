@@ -92,6 +92,7 @@ def test_what_cannot_be_merged() -> None:
             module.lora_magnitude_vector["default"] = nn.Identity()  # as DoRA has
     with pytest.raises(ModelError, match="more than plain LoRA"):
         merged(model, dict(model.state_dict()))
-    quantised = {name: tensor.to(torch.int8) if "base_layer" in name else tensor for name, tensor in adapted().state_dict().items()}
+    state = adapted().state_dict()
+    quantised = {name: tensor.to(torch.int8) if "base_layer" in name else tensor for name, tensor in state.items()}
     with pytest.raises(ModelError, match="is quantised, so nothing can be merged into it"):
         merged(adapted(), quantised)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -65,6 +65,11 @@ class Canaries:
         draw = np.random.default_rng(SEED)
         prompts = [tuple(draw.choice(usual, max(1, min(length, room))).tolist()) for length in LENGTHS]
         return cls(tuple(one for one in prompts for _ in range(backend.capabilities.replicas)), temperature, runner)
+
+    @property
+    def short(self) -> Canaries:
+        """Those that cost little, for every update."""
+        return replace(self, prompts=tuple(one for one in self.prompts if len(one) <= min(LENGTHS)))
 
     async def ask(self, backend: Backend) -> Answers:
         """What the backend makes of them; the same again from the same weights."""

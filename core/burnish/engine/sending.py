@@ -7,6 +7,7 @@ to the backend.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, TypeVar
@@ -58,10 +59,10 @@ class Sender:
         if self.sent == version:
             return
         if self.sent is None and self.section.receipts.handshake:
-            answers, predicted = self._shake_hands(version)
+            self._shake_hands(version)
         else:
             self._push(version)
-            answers, predicted = self._asked(version)
+        answers, predicted = self._asked(version, self.canaries.short)
         self._first(lambda: self.watch.look(version, answers, predicted))
         self.sent = version
 
@@ -76,23 +77,22 @@ class Sender:
         """Looks at the canaries of every version."""
         return Watch(self.section.receipts, self.tells)
 
-    def _shake_hands(self, version: int) -> tuple[Answers, Scores]:
-        """The true weights, perturbed ones, the true ones again; what is said of the last."""
+    def _shake_hands(self, version: int) -> None:
+        """The true weights, perturbed ones, the true ones again."""
         self._push(version)
-        shake = Handshake(*self._asked(version))
+        shake = Handshake(*self._asked(version, self.canaries))
         self._first(lambda: shake.require_agreement(self.section.receipts))
         moved = movable(self.model, self._adapter)
         scale = self._scale(shake)
         with perturbed(self.runner.roles.policy, moved, scale, self.accelerator.process_index):
             self._push(PERTURBED)
-            other, predicted = self._asked(PERTURBED)
+            other, predicted = self._asked(PERTURBED, self.canaries)
         before = self.canaries.score(other)
         self._first(lambda: shake.require_moved(other, predicted, before))
         self._push(version)
-        again, predicted_again = self._asked(version)
+        again, predicted_again = self._asked(version, self.canaries)
         self._first(lambda: shake.require_back(again, predicted_again, self.section.receipts))
         self.watch.floor = shake.floor
-        return again, predicted_again
 
     def _scale(self, shake: Handshake) -> float:
         """How large a perturbation moves the canaries far enough for a verdict."""
@@ -122,21 +122,23 @@ class Sender:
                 answer = self.backend.update(version, out.weights)
             else:
                 answer = self.backend.load_adapter(version, out.weights, out.adapter)  # type: ignore[attr-defined]
-            receipt: Receipt = self.wait(answer)
-            require_receipt(receipt, version, {name: Held.of(tensor) for name, tensor in out.weights.items()})
+            with ThreadPoolExecutor() as pool:  # beside the transfer: hashing waits for no lock of Python's
+                sent = {name: pool.submit(Held.of, tensor) for name, tensor in out.weights.items()}
+                receipt: Receipt = self.wait(answer)
+            require_receipt(receipt, version, {name: one.result() for name, one in sent.items()})
 
         self._first(push)
 
-    def _asked(self, version: int) -> tuple[Answers, Scores]:
-        """What the backend makes of the canaries, and what the weights as they are now say of it."""
+    def _asked(self, version: int, canaries: Canaries) -> tuple[Answers, Scores]:
+        """What the backend makes of canaries, and what the weights as they are now say of it."""
 
         def ask() -> Answers:
-            answers: Answers = self.wait(self.canaries.ask(self.backend))
+            answers: Answers = self.wait(canaries.ask(self.backend))
             require_versions(version, answers.versions)
             return answers
 
         answers = self._first(ask)
-        return answers, self.canaries.score(answers)
+        return answers, canaries.score(answers)
 
     @property
     def _adapter(self) -> str | None:

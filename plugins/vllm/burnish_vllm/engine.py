@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from torch import Tensor
 from vllm.distributed.weight_transfer.base import (
     WeightTransferEngine,
     WeightTransferInitInfo,
     WeightTransferUpdateInfo,
 )
+from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead
 from vllm.model_executor.model_loader.reload import finalize_layerwise_reload, initialize_layerwise_reload
 
 from burnish_vllm.exchange import read_weights, write_receipt
+
+EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight")
+"""How the names of input embeddings end, in the families that tie them."""
 
 
 @dataclass
@@ -40,16 +47,44 @@ class FileEngine(WeightTransferEngine[FileInit, FileUpdate]):
 
     def start_weight_update(self) -> None:
         """Layers get ready to be loaded anew."""
-        self._expected = {name for name, _ in self.model.named_parameters()}
         initialize_layerwise_reload(self.model)
+        # Only now: kernels may have packed parameters away, and getting ready brings them back.
+        self._expected = {name for name, _ in self.model.named_parameters()}
 
     def receive_weights(self, update_info: FileUpdate) -> None:
         """Load the file, and write down what came out of it."""
-        seen: dict[str, object] = {}
-        loaded = self.model.load_weights(read_weights(Path(update_info.path), seen))
-        missing = sorted(self._expected - set(loaded)) if loaded is not None else []
+        seen: dict[str, Any] = {}
+        embeddings: list[Tensor] = []
+        loaded = self.model.load_weights(self._noting(read_weights(Path(update_info.path), seen), embeddings))
+        tied = self._load_tied(embeddings)
+        missing = sorted(self._expected - set(loaded) - tied) if loaded is not None else []
         dtype = str(self.model_config.dtype).removeprefix("torch.")
         write_receipt(Path(update_info.receipts), seen, dtype, missing)
+
+    def _noting(self, weights: Iterator[tuple[str, Tensor]], embeddings: list[Tensor]) -> Iterator[tuple[str, Tensor]]:
+        """The same weights; the input embeddings among them are kept."""
+        for name, tensor in weights:
+            if name.endswith(EMBEDDINGS):
+                embeddings.append(tensor)
+            yield name, tensor
+
+    def _load_tied(self, embeddings: list[Tensor]) -> set[str]:
+        """Load a head whose weights are the input embeddings'; the names of its parameters.
+
+        Layer by layer, vLLM leaves such a head as it was, trusting that both share one storage. Where a kernel packs the head,
+        as on CPUs, they do not: logits would go on coming from the old weights.
+        """
+        config = self.model_config.hf_config.get_text_config()
+        if not getattr(config, "tie_word_embeddings", False) or len(embeddings) != 1:
+            return set()
+        loaded = set()
+        for path, module in self.model.named_modules():
+            if isinstance(module, ParallelLMHead):
+                for name, parameter in module.named_parameters():
+                    if parameter.shape[1:] == embeddings[0].shape[1:]:
+                        parameter.weight_loader(parameter, embeddings[0])
+                        loaded.add(f"{path}.{name}")
+        return loaded
 
     def finish_weight_update(self) -> None:
         """Layers are as the kernels want them again."""

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +32,14 @@ def write_weights(folder: Path, name: str, weights: Mapping[str, Tensor]) -> Pat
 
 
 def read_weights(path: Path, seen: dict[str, Any]) -> Iterator[tuple[str, Tensor]]:
-    """The file's tensors, one at a time; each is noted in `seen` as it is handed over."""
-    with safe_open(path, framework="pt", device="cpu") as file:
+    """The file's tensors, one at a time; each that was handed over is in `seen` at the end, hashed beside the loading."""
+    with safe_open(path, framework="pt", device="cpu") as file, ThreadPoolExecutor() as pool:
+        noted = {}
         for name in file.keys():  # noqa: SIM118 - not a mapping
             tensor = file.get_tensor(name)
-            seen[name] = held(tensor)
+            noted[name] = pool.submit(held, tensor)
             yield name, tensor
+        seen.update({name: one.result() for name, one in noted.items()})
 
 
 def held(tensor: Tensor) -> dict[str, Any]:

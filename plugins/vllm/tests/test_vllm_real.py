@@ -28,8 +28,8 @@ from burnish.config.sections import SamplingSection
 from burnish.rollout.contract import Receipt
 from burnish.testing import tiny_tokenizer
 
-pytestmark = [pytest.mark.vllm, pytest.mark.timeout(900)]
-READY = 300.0  # seconds for a server to start
+pytestmark = [pytest.mark.vllm, pytest.mark.timeout(1800)]
+READY = 900.0  # seconds for a server to start
 PACKAGE = Path(__file__).parents[1]
 
 
