@@ -12,7 +12,7 @@ import pytest
 
 from burnish.errors import BurnishError, RewardError
 from burnish.registry import load
-from burnish.rollout.rewards import Reward, load_reward, run_rewards
+from burnish.rollout.rewards import Reward, load_reward, run_rewards, told_apart
 
 
 def run(function: Callable[..., Any], num_completions: int = 2, **columns: list[Any]) -> list[float | None]:
@@ -128,6 +128,12 @@ def test_a_class_is_built_with_its_options(monkeypatch: pytest.MonkeyPatch) -> N
     assert run(load_reward("length", registry).function) == [1.0, 1.0]
     with pytest.raises(RewardError, match=r"'length' does not take the options .*mst"):
         load_reward("length", registry, options={"mst": 3})
+
+
+def test_rewards_of_one_name_are_told_apart() -> None:
+    rewards = told_apart([Reward("a", lambda **_: [1.0]), Reward("b", lambda **_: [2.0]), Reward("a", lambda **_: [3.0], 0.5)])
+    assert [(reward.name, reward.weight) for reward in rewards] == [("a", 1.0), ("b", 1.0), ("a_2", 0.5)]
+    assert run_rewards(rewards, ["p"], ["c"], [[1]], {}) == {"a": [1.0], "b": [2.0], "a_2": [3.0]}
 
 
 def test_a_reward_that_cannot_work_says_so_itself(tmp_path: Path) -> None:

@@ -45,13 +45,15 @@ Value = Any  # a float, None, `contract.Steps` (not imported here: it brings tor
 @dataclass(frozen=True)
 class Call:
     """What a reward is asked: arguments by name, one value per completion each. whose: each completion's row, for messages.
-    state: what `trainer_state` is; extras: whether a function that takes anything is given the extras."""
+    state: what `trainer_state` is; extras: whether a function that takes anything is given the extras. tokenizer: the policy's,
+    for functions that name it and run in this process."""
 
     arguments: Mapping[str, Sequence[Any]]
     size: int
     whose: Sequence[str] = ()
     state: Any = None
     extras: bool = False
+    tokenizer: Any = None
 
     def only(self, places: Sequence[int]) -> Call:
         """The same of some completions."""
@@ -110,9 +112,10 @@ def given(name: str, function: Callable[..., Any], call: Call, notes: Notes) -> 
     """The arguments that a reward names, all where it takes any; RewardError when it asks for what the rows lack."""
     extras = dict(zip(EXTRAS, (call.state, notes.log_extra, notes.log_metric), strict=True))
     parameters = inspect.signature(function).parameters.values()
+    named = {parameter.name for parameter in parameters}
+    extras |= {"tokenizer": call.tokenizer} if "tokenizer" in named else {}
     everything = {**extras, **call.arguments}
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        named = {parameter.name for parameter in parameters}
         return {key: value for key, value in everything.items() if call.extras or key in named or key not in EXTRAS}
     required = [parameter.name for parameter in parameters if parameter.default is parameter.empty]
     if lacking := [parameter for parameter in required if parameter not in everything]:

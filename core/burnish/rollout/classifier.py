@@ -73,6 +73,11 @@ class Classifier:
         context = int(getattr(base.config.get_text_config(), "max_position_embeddings", None) or UNLIMITED)
         self._renderer = Renderer(tokenizer, RenderSection(max_length=context, step_separator=step_separator, cache=False))
 
+    @property
+    def step_separator(self) -> str:
+        """What follows a step."""
+        return self._renderer.section.step_separator
+
     @classmethod
     def open(
         cls,

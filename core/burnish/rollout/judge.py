@@ -63,8 +63,8 @@ class Judge:
         ]
         columns = columns_of([examples[place] for place in whole])
         whose = [f"row {trajectories[place].origin.row} of {trajectories[place].origin.source}" for place in whole]
-        state = self.state() if self.state is not None else None
-        return call_of(prompts, said, written, columns, whose=whose, state=state, extras=self.state is not None)
+        about = {"state": self.state(), "extras": True} if self.state is not None else {}
+        return call_of(prompts, said, written, columns, whose=whose, tokenizer=self.tokenizer, **about)
 
     def _judged(self, one: Trajectory, index: int, answers: Mapping[str, Answer]) -> Trajectory:
         """With what the rewards say of the completion that was at `index`."""

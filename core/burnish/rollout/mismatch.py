@@ -1,7 +1,7 @@
-"""Trainer and sampler compared at the tokens that are trained on: measured always, corrected and refused where the config asks.
+"""Trainer and sampler compared at the tokens that are trained on: measured always, corrected and refused where a config asks.
 
-In: log-probabilities of both at the rollout. Out: a multiplier of a policy loss's terms, and metrics. An ordinary weight, put on
-by the core.
+In: log-probabilities of both at the rollout. Out: a multiplier of a policy loss's terms, and metrics. An ordinary weight, which
+the core puts on.
 """
 
 from __future__ import annotations

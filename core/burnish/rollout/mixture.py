@@ -53,11 +53,10 @@ class Mixture(nn.Module):
         base = base_of(policy)
         if "past_key_values" not in inspect.signature(base.forward).parameters:
             raise ModelError(f"{type(base).__name__} keeps no cache of keys and values, which drawing from a mixture needs")
-        self.config, self.generation_config = base.config, getattr(base, "generation_config", None)
 
-    def get_output_embeddings(self) -> Any:
-        """The policy's, which says that this is a language model."""
-        return base_of(self.policy).get_output_embeddings()
+    def get_base_model(self) -> Any:
+        """The policy, which says what a sampler asks of a model beside its logits."""
+        return base_of(self.policy)
 
     def forward(
         self,

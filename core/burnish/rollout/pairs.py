@@ -30,7 +30,7 @@ def units_of(trajectories: Iterable[Trajectory], pairing: Pairing | None) -> lis
     whole = [one for one in trajectories if one.is_trainable]
     if pairing is None:
         return [one.unit() for one in whole if not one.is_opponent]
-    return [_pair(*two) for members in by_group(whole) for two in _apart(members, pairing)]
+    return [_pair(*two, pairing) for members in by_group(whole) for two in _apart(members, pairing)]
 
 
 def _apart(members: Sequence[Trajectory], pairing: Pairing) -> Iterator[tuple[Trajectory, Trajectory]]:
@@ -48,11 +48,11 @@ def _apart(members: Sequence[Trajectory], pairing: Pairing) -> Iterator[tuple[Tr
             yield (one, other) if one.reward > other.reward else (other, one)
 
 
-def _pair(better: Trajectory, worse: Trajectory) -> Unit:
-    """reward_margin: how much better; opponent_won: whether the better one is an opponent's."""
+def _pair(better: Trajectory, worse: Trajectory, pairing: Pairing) -> Unit:
+    """With opponents, `opponent_won` says whose answer the better one is. What the rewards were is left out: no margin."""
     first, second = better.unit(), worse.unit()
-    sides = (replace(first.sequences[0], role="chosen"), replace(second.sequences[0], role="rejected"))
-    scalars = {"reward_margin": better.reward - worse.reward, "opponent_won": float(better.is_opponent)}
+    sides = tuple(replace(unit.sequences[0], role=role, scalars={}) for unit, role in ((first, "chosen"), (second, "rejected")))
+    scalars = {"opponent_won": float(better.is_opponent)} if pairing == "opponents" else {}
     return Unit("preference", sides, first.source, scalars, first.row, first.part)
 
 

@@ -17,8 +17,9 @@ import weakref
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from queue import SimpleQueue
+from types import SimpleNamespace
 from typing import IO, Any
 
 from burnish.errors import RewardError
@@ -56,6 +57,9 @@ class Pool:
 
     def __call__(self, call: Call) -> Answer:
         """The whole call; blocks. Only completions are lost whose own call fails."""
+        has_fields = hasattr(call.state, "__dict__")  # passed on without its class, whose library takes seconds to import
+        state = SimpleNamespace(**vars(call.state)) if has_fields else call.state
+        call = replace(call, tokenizer=None, state=state)
         with ThreadPoolExecutor(self.processes) as threads:
             return Answer.joined(list(threads.map(lambda place: self._one(call.only([place])), range(call.size))))
 

@@ -11,7 +11,7 @@ import asyncio
 import inspect
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -68,6 +68,16 @@ def load_reward(
     pool = Pool(short, made, processes, time_limit) if processes else None
     kept = None if cache is None else RewardCache(cache, _identity(name, options, registry))
     return Reward(short, _function(name, target, options), weight, time_limit, pool, kept)
+
+
+def told_apart(rewards: Iterable[Reward]) -> tuple[Reward, ...]:
+    """The same, a second one of a name called NAME_2, and so on: metrics and the journal know rewards by name."""
+    named: dict[str, Reward] = {}
+    for reward in rewards:
+        names = (reward.name, *(f"{reward.name}_{number}" for number in range(2, len(named) + 3)))
+        name = next(name for name in names if name not in named)
+        named[name] = replace(reward, name=name)
+    return tuple(named.values())
 
 
 def run_rewards(

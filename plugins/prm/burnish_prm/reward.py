@@ -10,8 +10,10 @@ from typing import Any
 from burnish.errors import RewardError
 from burnish.registry import load
 from burnish.rollout.classifier import MAIN, MICRO_BATCH_TOKENS, Classifier
-from burnish.rollout.prompts import as_said
+from burnish.rollout.contract import Steps
+from burnish.rollout.prompts import as_said, text_of
 from burnish.rollout.steps import Aggregate, aggregate, check_aggregate
+from burnish_prm.placing import ends_of_steps
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,9 @@ class ProcessReward:
     """What ends a step; none for the one that the run was trained with, else a line break."""
     micro_batch_tokens: int = MICRO_BATCH_TOKENS
     """Tokens that are forwarded at once."""
+    per_step: bool = False
+    """Whether each step earns its own probability, at its last token, instead of the completion one number. For advantages of
+    tokens (`step`, `gae`, `reinforce_pp`); others take the sum."""
 
     def __post_init__(self) -> None:
         check_aggregate(self.aggregate)
@@ -48,6 +53,27 @@ class ProcessReward:
         solutions = [self.judge.solution(as_said(prompt), as_said(completion)) for prompt, completion in pairs]
         return [verdict.steps.get(MAIN) for verdict in self.judge.judge(solutions)]
 
-    def __call__(self, prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float | None]:
-        """prompts, completions: texts, or lists of messages; columns are not looked at."""
-        return [None if steps is None else aggregate(self.aggregate, steps) for steps in self.steps(prompts, completions)]
+    def __call__(
+        self,
+        prompts: Sequence[Any],
+        completions: Sequence[Any],
+        completion_ids: Sequence[Sequence[int]] = (),
+        tokenizer: Any = None,
+        **columns: Any,
+    ) -> list[float | Steps | None]:
+        """prompts, completions: texts, or lists of messages; completion_ids, tokenizer: of the policy, for numbers per step.
+        Columns are not looked at."""
+        judged = self.steps(prompts, completions)
+        if not self.per_step:
+            return [None if steps is None else aggregate(self.aggregate, steps) for steps in judged]
+        if tokenizer is None:
+            raise RewardError("prm: `per_step` places steps among the policy's tokens: it is for rollouts, without `processes`")
+        rows = zip(judged, completions, completion_ids, strict=True)
+        return [None if steps is None else self._placed(steps, said, ids, tokenizer) for steps, said, ids in rows]
+
+    def _placed(self, steps: tuple[float, ...], said: Any, ids: Sequence[int], tokenizer: Any) -> Steps:
+        ends = ends_of_steps(text_of(said), self.judge.step_separator, ids, tokenizer)
+        found: dict[int, float] = {}
+        for end, step in zip(ends, steps, strict=True):
+            found[end] = found.get(end, 0.0) + step
+        return Steps(ends=tuple(found), rewards=tuple(found.values()))

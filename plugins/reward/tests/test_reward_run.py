@@ -15,6 +15,7 @@ from burnish import train
 from burnish.engine.saved import export_saved, open_saved
 from burnish.errors import RewardError, RunError
 from burnish.registry import load
+from burnish.rollout.journal import Journal
 from burnish.rollout.rewards import load_reward, run_rewards
 from burnish.testing import tiny_model, tiny_tokenizer
 
@@ -107,3 +108,27 @@ def test_refusals(language: Path, tmp_path: Path) -> None:
         load_reward("reward_model", load(), options={"model": str(language)})
     with pytest.raises(RunError, match="exists"):
         train(config(language, language), data=ROWS)
+
+
+def test_judging_rollouts(tmp_path: Path) -> None:
+    judge = tmp_path / "judge"
+    tiny_model("llama_classifier").save_pretrained(judge)
+    tiny_tokenizer(chat=False).save_pretrained(judge)
+    settings = {
+        "objective": [{"grpo": {}}],
+        "rollout": {
+            "prompts": 2,
+            "group_size": 2,
+            "rewards": [{"reward_model": {"options": {"model": str(judge)}}}],
+            "sampling": {"max_new_tokens": 4},
+        },
+        "train": {"batch_size": 4, "steps": 1},
+        "output": str(tmp_path / "run"),
+    }
+    tokenizer = tiny_tokenizer(chat=False)
+    rows = [{"prompt": f"{n} is "} for n in range(2)]
+    train(settings, model=tiny_model(), tokenizer=tokenizer, data=rows)
+    model = RewardModel(str(judge))
+    for one in Journal(tmp_path / "run" / "rollouts").read(0) or []:
+        prompt, answer = (tokenizer.decode(one.ids[part], skip_special_tokens=True) for part in (~one.own, one.own))
+        assert [one.reward] == pytest.approx(model([prompt], [answer]), rel=1e-4)
