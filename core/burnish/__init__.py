@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from burnish.objective import Triples as Triples
     from burnish.registry import AdvantageRecord as AdvantageRecord
     from burnish.registry import BackendRecord as BackendRecord
+    from burnish.registry import CurriculumRecord as CurriculumRecord
     from burnish.registry import EnvironmentRecord as EnvironmentRecord
     from burnish.registry import FormatRecord as FormatRecord
     from burnish.registry import KernelRecord as KernelRecord
@@ -55,6 +56,7 @@ _HOME = {
     "burnish.registry": (
         "AdvantageRecord",
         "BackendRecord",
+        "CurriculumRecord",
         "EnvironmentRecord",
         "FormatRecord",
         "KernelRecord",

@@ -11,13 +11,16 @@ import numpy as np
 import pytest
 import torch
 from policy import HERE, online
-from runs import MakeConfig, ledger, weights
+from runs import MakeConfig, assert_same, ledger, weights, write_rows
+from typer.testing import CliRunner
 
 import burnish
+from burnish.cli.main import app
 from burnish.data.units import Unit
 from burnish.engine.step import StepRunner
 from burnish.errors import BurnishError, ConfigError, RewardError, RunError
 from burnish.registry import load
+from burnish.rollout.buffer import Replay
 from burnish.rollout.journal import Journal
 from burnish.rollout.local import LocalBackend
 from burnish.rollout.trajectory import by_group
@@ -211,6 +214,63 @@ def test_of_more_prompts_those_that_finish_first_are_trained_on(make_config: Mak
     assert every != list(range(8))  # somebody was late
     assert all(set(one.versions[one.own]) == {number} for number in journal.numbers() for one in journal.read(number) or ())
     assert sum(line["sampling/groups/cut"] for line in ledger(Path(config["output"]))) == 8
+
+
+def test_a_curriculum_lets_hard_prompts_wait(make_config: MakeConfig) -> None:
+    """Rows 0 to 11 with their number as the difficulty; from 3 to 11 over eight prompts."""
+    rising = {"rising": {"column": "level", "first": 3.0, "last": 11.0, "over": 8}}
+    config = make_config(**online(epochs=1, curriculum=rising))
+    config["train"] = {"batch_size": 8, "steps": 6}
+    burnish.train(config, data=[{**row, "level": level} for level, row in enumerate(QUESTIONS)])
+    journal = Journal(Path(config["output"]) / "rollouts")
+    rows = [sorted({one.origin.row for one in journal.read(number) or ()}) for number in journal.numbers()]
+    assert all(max(pair) <= 3 + 2 * number for number, pair in enumerate(rows[:4]))
+    assert sorted(row for pair in rows for row in pair) == list(range(12))
+
+
+def test_a_journal_trains_another_run_to_the_same_weights(make_config: MakeConfig, tmp_path: Path) -> None:
+    config = make_config(**online())
+    write_rows(Path(config["data"]["main"]["source"]), QUESTIONS)
+    burnish.train(config)
+    again, other = tmp_path / "again", tmp_path / "other"
+    result = CliRunner().invoke(app, ["rollouts", "replay", config["output"], str(again)], catch_exceptions=False)
+    assert result.exit_code == 0
+    assert_same(weights(Path(config["output"])), weights(again))
+    CliRunner().invoke(app, ["rollouts", "replay", config["output"], str(other), "optimizer.lr=0.02"], catch_exceptions=False)
+    assert [path.name for path in sorted((other / "rollouts").iterdir())] == [
+        path.name for path in sorted((again / "rollouts").iterdir())
+    ]
+    assert not all(torch.equal(one, two) for one, two in zip(weights(again).values(), weights(other).values(), strict=True))
+
+
+def test_a_replay_buffer_is_a_source_beside_new_rollouts(make_config: MakeConfig, tmp_path: Path, trained: Any) -> None:
+    config = make_config(**online())
+    burnish.train(config, data=QUESTIONS)
+    buffer = {"run": config["output"], "newest": 2, "min_reward": 0.1, "signal": True}
+    held = list(Replay(**buffer))
+    assert held
+    assert all(row["reward"] >= 0.1 and row["old_logps"] for row in held)
+    both = make_config(**online(epochs=1)) | {"output": str(tmp_path / "both"), "train": {"batch_size": 8, "steps": 2}}
+    both["data"]["buffer"] = {"source": "replay", "options": buffer, "weight": 0.5}
+    [[loss, options]] = both["objective"][0].items()
+    both["objective"] = [{loss: options}, {loss: {"source": "buffer", "weight": 0.5, "name": "replayed"}}]
+    trained.clear()
+    burnish.train(both, data={"main": QUESTIONS})
+    assert [sum(unit.source == "buffer" for unit in batch) for batch in trained] == [4, 4]
+    assert all("loss/replayed" in line for line in ledger(tmp_path / "both"))
+
+
+def test_evaluation_rollouts_do_not_disturb_training(make_config: MakeConfig, tmp_path: Path) -> None:
+    """The same trajectories and weights with an evaluation before every step as with none."""
+    config = make_config(**online(epochs=1))
+    config["data"]["main"] = {"source": "given", "holdout": 0.25}
+    config["train"] = {"batch_size": 8, "steps": 3}
+    often = {"every": 1, "at_start": True, "sampling": {"temperature": 1.0, "max_new_tokens": 4}}
+    burnish.train(config | {"evaluate": often}, data=QUESTIONS)
+    burnish.train(config | {"evaluate": {"at_end": False}, "output": str(tmp_path / "other")}, data=QUESTIONS)
+    names = [sorted(path.name for path in (folder / "rollouts").iterdir()) for folder in (tmp_path / "run", tmp_path / "other")]
+    assert names[0] == names[1]  # a journal's names carry the hashes of what it holds
+    assert_same(weights(tmp_path / "run"), weights(tmp_path / "other"))
 
 
 def refusals() -> Iterator[Any]:

@@ -53,7 +53,7 @@ class Maker:
             supply.put_back([draws[0].number, draws[2].number])
             draws = [draws[1], draws[3]]
         made = [
-            replace(trajectory(one.number, member, [number, one.number, member]), outcome=outcome, rewards={"a": 1.0}, reward=1.0)
+            replace(trajectory(one.number, member, [number, one.number, member]), outcome=outcome, rewards={"a": 1}, reward=1)
             for one in draws
             for member in range(GROUP)
         ]

@@ -11,7 +11,7 @@ from played import trajectory
 
 from burnish.data.dataset import Cursor
 from burnish.data.units import Unit
-from burnish.rollout.supply import Place, Supply
+from burnish.rollout.supply import Draw, Place, Supply
 
 EPOCH = 5
 
@@ -80,3 +80,25 @@ def test_every_prompt_is_used_exactly_once_whatever_dies(seed: int, batch: int, 
         assert Supply(Rows(), journaled).use(chosen) == place  # the journal alone leads there too
     assert len(used) == len(set(used))
     assert sorted(used + [draw.row for draw in place.waiting]) == list(range(place.drawn))
+
+
+def test_a_prompt_that_must_wait_is_played_as_soon_as_it_may() -> None:
+    """Odd rows only after four were used: 0 2 | 4 6 | then 1 3 5 come first."""
+
+    def may(draw: Draw, used: int) -> bool:
+        return draw.row % 2 == 0 or used >= 4
+
+    supply, place, played = Supply(Rows(), Place(), may), Place(), []
+    for _ in range(4):
+        numbers = [draw.number for draw in supply.take(2)]
+        assert [draw.number for draw in Supply(Rows(), place, may).take(2)] == numbers  # also for who goes on from here
+        played.append(numbers)
+        place = supply.use(numbers)
+    assert played == [[0, 2], [4, 6], [1, 3], [5, 7]]
+
+
+def test_where_no_prompt_may_be_played_the_first_is() -> None:
+    supply = Supply(Rows(), Place(), lambda draw, used: draw.row > 5000)
+    assert [draw.number for draw in supply.take(2)] == [0, 1]
+    place = supply.use([0, 1])
+    assert [draw.number for draw in Supply(Rows(), place, lambda draw, used: draw.row == 1025).take(1)] == [1025]

@@ -19,8 +19,18 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 def plan(
     config: Annotated[Path, typer.Argument(help="the run's config (.yaml)")],
     overrides: Annotated[list[str] | None, typer.Argument(help="key.path=value, such as train.batch_size=8")] = None,
+    simulate: Annotated[bool, typer.Option("--simulate", help="what the schedule of rollouts will come to")] = False,
+    like: Annotated[Path | None, typer.Option(help="a run whose lengths, rewards and training speed to simulate with")] = None,
+    mean_length: Annotated[float | None, typer.Option(help="instead: tokens of a completion, log-normally distributed")] = None,
+    spread: Annotated[float, typer.Option(help="with it: standard deviation of the logarithm")] = 0.6,
+    token_s: Annotated[float | None, typer.Option(help="seconds of a decoding step")] = None,
+    row_s: Annotated[float, typer.Option(help="and for every row in it")] = 0.0,
+    rows: Annotated[int, typer.Option(min=1, help="rows decoded at once at most")] = 256,
+    train_s: Annotated[float | None, typer.Option(help="seconds of an optimiser step")] = None,
+    send_s: Annotated[float, typer.Option(help="seconds to send the weights")] = 0.0,
+    in_flight: Annotated[bool, typer.Option("--in-flight", help="the sampler takes weights while it draws")] = False,
 ) -> None:
-    """Print the resolved config, the data, steps, tokens, memory, and why a feature is off."""
+    """Print the resolved config, the data, steps, tokens, memory, and why a feature is off; or simulate its rollouts."""
     from burnish import registry as plugins
     from burnish.config import load_config, to_yaml, with_plugin_options
     from burnish.engine.forecast import forecast
@@ -28,6 +38,13 @@ def plan(
     loaded = load_config(config, overrides or [])
     registry = plugins.load(loaded.plugins.disable)
     loaded = with_plugin_options(loaded, registry)
+    if simulate:
+        from burnish.cli.simulate import Assumed, simulation
+
+        assumed = Assumed(like, mean_length, spread, token_s, row_s, rows, train_s, send_s, in_flight)
+        for line in simulation(loaded, assumed):
+            typer.echo(line)
+        return
     found = forecast(loaded, registry)
     sections = {
         "config": to_yaml(loaded).rstrip().splitlines(),
@@ -49,7 +66,7 @@ def steps(config: Config, found: Forecast) -> Iterator[str]:
 
     rollout, batch_size = config.rollout, config.train.batch_size
     length = num_steps(rollout, found.data, 1.0, batch_size)
-    what = "units" if rollout is None else "completions"
+    what = "units" if rollout is None else "pairs" if rollout.pairs else "completions"
     if found.num_steps is None:
         yield "not known: a stream has no length; set train.steps"
     elif length is None:

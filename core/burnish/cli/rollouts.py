@@ -17,7 +17,7 @@ app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, rich_ma
 
 Run = Annotated[Path, typer.Argument(help="the run's folder")]
 Number = Annotated[int | None, typer.Option(help="only this rollout batch")]
-Outcome = Annotated[str | None, typer.Option(help="only this outcome: ok, truncated, filtered, timeout, environment_error")]
+Outcome = Annotated[str | None, typer.Option(help="only this outcome: ok, truncated, filtered, timeout, reward_error, ...")]
 MinReward = Annotated[float | None, typer.Option(help="smallest reward")]
 MaxReward = Annotated[float | None, typer.Option(help="largest reward")]
 MaxLength = Annotated[int | None, typer.Option(help="most tokens of the policy's")]
@@ -36,7 +36,7 @@ def show(
     """Print prompts and answers with their rewards, then how many there are."""
     from rich.console import Console
 
-    from burnish.rollout.selection import Choice, texts
+    from burnish.rollout.selection import Choice, by_step, texts
 
     journal, tokenizer = _open(run)
     console = Console(highlight=False, soft_wrap=True)
@@ -50,6 +50,10 @@ def show(
         prompt, answer = texts(one, tokenizer)
         console.print(prompt, style="dim", markup=False)
         console.print(answer, markup=False)
+        for name, steps in by_step(one).items():
+            console.print(f"{name}, step by step: {', '.join(f'{step:.3g}' for step in steps)}", style="dim", markup=False)
+        if one.error:
+            console.print(one.error.rstrip(), style="red", markup=False)
     console.print(f"{len(chosen)} trajectories in {len({at for at, _ in chosen})} of {len(journal.numbers())} rollout batches")
 
 
@@ -84,6 +88,22 @@ def export(
         raise RunError(f"no row is left: {run} has {len(journal.numbers())} rollout batches, none of which gives such a row")
     write_text(output, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in made))
     typer.echo(f"{len(made)} rows: {output}")
+
+
+@app.command()
+def replay(
+    run: Run,
+    output: Annotated[Path, typer.Argument(help="the new run's folder")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="key.path=value, such as optimizer.lr=1e-6")] = None,
+) -> None:
+    """Train again on what a run has drawn, in the same order; with other settings if you like. It draws nothing meanwhile."""
+    from burnish.api import train
+    from burnish.engine.replaying import Replayed
+    from burnish.engine.rundir import RunDirectory
+
+    train(
+        RunDirectory(run).config, overrides=[f"output={json.dumps(str(output))}", *(overrides or [])], observers=[Replayed(run)]
+    )
 
 
 def _open(run: Path) -> tuple[Journal, Any]:

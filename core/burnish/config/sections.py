@@ -28,8 +28,10 @@ from burnish.config.fields import (
 from burnish.registry.records import (
     AdvantageRecord,
     BackendRecord,
+    CurriculumRecord,
     EnvironmentRecord,
     FormatRecord,
+    KernelRecord,
     LossRecord,
     ModelRecord,
     RewardRecord,
@@ -93,6 +95,8 @@ class ModelSection(Section):
     head: Literal["auto", "language", "sequence", "token"] = "auto"
     """What the model gives: the next token, one score of a sequence, or two labels of a token; `auto` is what the objective
     reads. A language model gets a fresh head where another is needed."""
+    kernels: Annotated[NamedOptions[Options], Names(KernelRecord)] = ()
+    """Parts of the model that are replaced by faster ones with the same numbers: names, with their options."""
     layout: Literal["auto", "tree", "packed", "padded"] = "auto"
     """How sequences share a forward pass; `auto` is `tree` where the model passes the check at load."""
 
@@ -422,6 +426,8 @@ class RolloutSection(Section):
     """Leave out groups whose rewards are all equal, and ask for more prompts in their place (dynamic sampling)."""
     max_refills: Count = 4
     """With `filter`: prompts that are asked for beside the first ones at most, in multiples of `prompts`."""
+    curriculum: Annotated[NamedOption | None, Names(CurriculumRecord)] = None
+    """Which prompts may be played yet: one name, with its options; null lets all be played as they come."""
     oversample: Count = 0
     """Prompts that are played beside `prompts`: a rollout batch is made of those whose answers are ready first. The others are
     played again with the next one, or go on where that keeps to `max_staleness`."""

@@ -11,6 +11,7 @@ from burnish.data.examples import Example
 from burnish.data.render import Renderer
 from burnish.errors import ConfigError
 from burnish.rollout.play import Prompt
+from burnish.rollout.prompts import columns_of
 from burnish.rollout.supply import Draw
 
 
@@ -27,6 +28,10 @@ class Finder:
     def examples(self) -> dict[tuple[str, int, int], Example]:
         """All rows, by where they stand."""
         return self.data.examples()
+
+    def row(self, draw: Draw) -> dict[str, Any]:
+        """The columns of a draw's row."""
+        return {name: values[0] for name, values in columns_of([self.examples[draw.source, draw.row, draw.part]]).items()}
 
     def __call__(self, draw: Draw) -> Prompt:
         """The prompt; ConfigError when its completions may leave the model's positions."""

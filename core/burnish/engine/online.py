@@ -1,7 +1,6 @@
 """The online half of a run: what the config's `rollout` section asks for, put together with the models that play and score.
 
-In: config, registry, then the run's models. Out: the source of its global batches. Refuses before the model is read what the
-config and the data alone show.
+In: config, the section's parts, the run's models. Out: the source of its global batches.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ from accelerate.utils import DistributedType, gather_object
 from torch import nn
 
 from burnish.config import Config
-from burnish.config.sections import RolloutSection
 from burnish.data.dataset import TrainData
 from burnish.data.render import Renderer
 from burnish.data.units import Sequence
 from burnish.engine.distributed import on_first
 from burnish.engine.finding import Finder, context_of
+from burnish.engine.parts import Online
 from burnish.engine.recording import Recorder
 from burnish.engine.scheduling import Overlapped, collect_now, pace_of
 from burnish.engine.sending import Sender
@@ -39,50 +38,20 @@ from burnish.model.adapters import adapter_off
 from burnish.model.scorer import Scorer
 from burnish.model.signals import logp
 from burnish.objective.compose import Objective
-from burnish.registry import AdvantageRecord, BackendRecord, EnvironmentRecord, Record, Registry
 from burnish.rollout.batches import OnlineBatches
-from burnish.rollout.contract import Advantage, Backend, Environment
-from burnish.rollout.environments.classes import environment_of
+from burnish.rollout.contract import Backend
 from burnish.rollout.filtering import keep_groups, with_signal
 from burnish.rollout.foreseen import steps_a_pass
 from burnish.rollout.journal import Journal
 from burnish.rollout.judge import Judge, with_advantages
 from burnish.rollout.local import LocalBackend
 from burnish.rollout.play import GREEDY, OPPONENT, Player, Prompt
-from burnish.rollout.rewards import Reward
 from burnish.rollout.samples import Samples
 from burnish.rollout.scheduler import Collected, Pace
 from burnish.rollout.supply import Draw, Supply
 from burnish.rollout.trajectory import Trajectory
 from burnish.rollout.versioned import Versioned
 from burnish.rollout.waiting import Gate, finish
-
-
-@dataclass(frozen=True)
-class Online:
-    """The parts of the section `rollout`, made."""
-
-    section: RolloutSection
-    environment: Environment
-    backend: Backend
-    advantage: Advantage
-    rewards: tuple[Reward, ...]
-
-    @classmethod
-    def of(cls, section: RolloutSection, rewards: tuple[Reward, ...], registry: Registry) -> Online:
-        """Everything that the section names, with its options. ConfigError when nothing would judge the completions."""
-        made = {
-            word: _made(kind, getattr(section, word), f"rollout.{word}", registry)
-            for word, kind in (("environment", EnvironmentRecord), ("backend", BackendRecord), ("advantage", AdvantageRecord))
-        }
-        if not rewards and not getattr(made["environment"], "judges", True):
-            raise ConfigError("rollout.rewards: nothing judges the completions; name a reward, or an environment that does")
-        return cls(section, rewards=rewards, **made)
-
-
-def _made(kind: type[Record], named: Mapping[str, Any], where: str, registry: Registry) -> Any:
-    [(name, options)] = named.items()
-    return environment_of(registry.find(kind, name), options, f"{where}.{name}")
 
 
 @dataclass
@@ -128,6 +97,7 @@ class Rollouts:
             tells=self.tells,
             rollouts_per_epoch=played.steps_per_epoch,
             ends=self.close,
+            may=None if self.online.curriculum is None else self._may,
             pairs=section.pairs,
         )
 
@@ -161,6 +131,10 @@ class Rollouts:
     def backend(self) -> Backend:
         """What draws."""
         return self.online.backend if self.overlapped is None else self.overlapped.backend
+
+    def _may(self, draw: Draw, used: int) -> bool:
+        """Whether a prompt may be played yet."""
+        return self.online.curriculum is None or bool(self.online.curriculum(self.find.row(draw), used))
 
     def close(self) -> None:
         """End what is still being played."""
@@ -231,7 +205,7 @@ class Rollouts:
     def _in_rounds(self, supply: Supply) -> tuple[list[Trajectory], int]:
         """All prompts side by side; then as many again as groups were filtered. And how many groups are missing."""
         section = self.online.section
-        judged = self._judged(supply.take(section.prompts, within_epoch=not section.filter))
+        judged = self._judged(supply.take(section.prompts, within_epoch=not (section.filter or section.curriculum)))
         if not section.filter:
             return judged, 0
         left = section.max_refills * section.prompts

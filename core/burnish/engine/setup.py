@@ -26,8 +26,9 @@ from burnish.engine.distributed import check_saving, check_sync, launch_warning,
 from burnish.engine.guard import Guard
 from burnish.engine.models import check_models, following, load_models, with_head
 from burnish.engine.observers import Observers
-from burnish.engine.online import Online, Rollouts
+from burnish.engine.online import Rollouts
 from burnish.engine.optim import build_optimizer
+from burnish.engine.parts import Online
 from burnish.engine.progress import Progress
 from burnish.engine.resume import origin_of
 from burnish.engine.run import Run, State
@@ -46,7 +47,7 @@ from burnish.registry import Registry
 from burnish.rollout.batches import OnlineBatches, ReadBatches
 from burnish.rollout.foreseen import num_steps, seen_kinds
 from burnish.rollout.mismatch import watched
-from burnish.rollout.rewards import Reward, load_reward
+from burnish.rollout.rewards import Reward, load_reward, told_apart
 
 
 @dataclass(frozen=True)
@@ -161,9 +162,10 @@ def _rewards(config: Config, registry: Registry, live: Live) -> tuple[tuple[Rewa
     given = tuple(Reward(getattr(function, "__name__", type(function).__name__), function) for function in live.rewards)
     rewards = load(config.evaluate.rewards)
     if config.rollout is None:
-        return (*rewards, *given), None
+        return told_apart((*rewards, *given)), None
     with config.located():
-        return rewards, Online.of(config.rollout, (*load(config.rollout.rewards), *given), registry)
+        played = told_apart((*load(config.rollout.rewards), *given))
+        return told_apart(rewards), Online.of(config.rollout, played, registry)
 
 
 def _reward(name: str, section: RewardSection, registry: Registry) -> Reward:

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from burnish.registry.hookspecs import hookimpl
-from burnish.registry.records import BackendRecord, EnvironmentRecord, FormatRecord, ParserRecord
+from burnish.registry.records import (
+    BackendRecord,
+    CurriculumRecord,
+    EnvironmentRecord,
+    FormatRecord,
+    ParserRecord,
+    SourceRecord,
+)
 
 _FORMATS = {
     "text": ("text", "text"),
@@ -36,6 +43,24 @@ def burnish_formats() -> list[FormatRecord]:
             api=1,
         )
         for name, (kind, columns) in _FORMATS.items()
+    ]
+
+
+@hookimpl
+def burnish_sources() -> list[SourceRecord]:
+    """What runs have drawn."""
+    return [
+        SourceRecord(name="replay", target="burnish.rollout.buffer:Replay", summary="trajectories of a run's journal", api=1)
+    ]
+
+
+@hookimpl
+def burnish_curricula() -> list[CurriculumRecord]:
+    """By a number of the rows."""
+    return [
+        CurriculumRecord(
+            name="rising", target="burnish.rollout.curriculum:Rising", summary="prompts by a rising number in a column", api=1
+        )
     ]
 
 

@@ -28,6 +28,7 @@ RECORD_HOOKS: dict[str, type[Record]] = {
     "burnish_advantages": r.AdvantageRecord,
     "burnish_rewards": r.RewardRecord,
     "burnish_environments": r.EnvironmentRecord,
+    "burnish_curricula": r.CurriculumRecord,
     "burnish_parsers": r.ParserRecord,
     "burnish_backends": r.BackendRecord,
     "burnish_models": r.ModelRecord,
@@ -170,6 +171,25 @@ def burnish_environments() -> Sequence[r.EnvironmentRecord]:  # type: ignore[emp
 
 
 @hookspec
+def burnish_curricula() -> Sequence[r.CurriculumRecord]:  # type: ignore[empty-body]
+    """Curricula: which prompts may be played yet. The target gives a function of a row and of how many prompts were used.
+
+        from burnish import CurriculumRecord, hookimpl
+
+        @hookimpl
+        def burnish_curricula():
+            return [
+                CurriculumRecord(
+                    name="shortest_first",
+                    target="burnish_shortest.curriculum:ShortestFirst",
+                    summary="short questions first",
+                    api=1,
+                )
+            ]
+    """
+
+
+@hookspec
 def burnish_parsers() -> Sequence[r.ParserRecord]:  # type: ignore[empty-body]
     """Parsers: how a family of models writes the calls of its tools. The target is `f(text) -> list[ToolCall]`.
 
@@ -251,7 +271,7 @@ def burnish_sources() -> Sequence[r.SourceRecord]:  # type: ignore[empty-body]
 
 @hookspec
 def burnish_kernels() -> Sequence[r.KernelRecord]:  # type: ignore[empty-body]
-    """Kernels: the same numbers as a part of the core, faster on some hardware.
+    """Kernels: the same numbers, faster on some hardware. `target(**options)(model)` changes a loaded model in place.
 
         from burnish import KernelRecord, hookimpl
 
@@ -259,9 +279,9 @@ def burnish_kernels() -> Sequence[r.KernelRecord]:  # type: ignore[empty-body]
         def burnish_kernels():
             return [
                 KernelRecord(
-                    name="liger-head",
-                    target="burnish_liger.head:fused_logp",
-                    summary="log-probabilities from hidden states in one Triton kernel",
+                    name="compile",
+                    target="burnish_compile.kernel:Compile",
+                    summary="torch.compile of every block",
                     api=1,
                 )
             ]

@@ -171,6 +171,14 @@ class EnvironmentRecord(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CurriculumRecord(Record):
+    """A curriculum: `target(**options)` gives a function of a row's columns and of how many prompts were used, that says
+    whether the row's prompt may be played yet."""
+
+    word: ClassVar[str] = "curriculum"
+
+
+@dataclass(frozen=True, kw_only=True)
 class ParserRecord(Record):
     """A parser of tool calls is `f(text) -> list[ToolCall]`: the calls in what a family of models writes in one turn."""
 
@@ -202,7 +210,8 @@ class SourceRecord(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class KernelRecord(Record):
-    """A kernel computes the same numbers as a part of the core, faster on some hardware."""
+    """A kernel makes a model faster and leaves its numbers as they are: `target(**options)(model)` changes a loaded model in
+    place, on the device that it runs on, and raises `ModelError` where it cannot."""
 
     word: ClassVar[str] = "kernel"
 

@@ -19,7 +19,7 @@ from burnish.errors import RunError
 from burnish.rollout.journal import Journal
 from burnish.rollout.metrics import rollout_metrics
 from burnish.rollout.pairs import Pairing, units_of
-from burnish.rollout.supply import Place, Supply, Units
+from burnish.rollout.supply import Draw, Place, Supply, Units
 from burnish.rollout.trajectory import NOTHING_APPLIES, Trajectory
 
 EMPTY = 8  # rollout batches in a row without anything to train on, after which the run ends
@@ -75,7 +75,8 @@ class OnlineBatches:
 
     prompts: prompt units, in batches of one. make: trajectories, ready to be trained on. others: batches of other sources, one
     of which joins every step batch. exchange: gives every rank what the first has. rollouts_per_epoch: where it is known. ends:
-    what goes on beside training. pairs: how completions become preferences, None where they are trained on themselves.
+    what goes on beside training. may: whether a prompt may be played after so many. pairs: how completions become preferences,
+    None where they are trained on themselves.
     """
 
     prompts: Units
@@ -89,6 +90,7 @@ class OnlineBatches:
     tells: Callable[..., None]
     rollouts_per_epoch: int | None
     ends: Callable[[], None] = lambda: None
+    may: Callable[[Draw, int], bool] | None = None
     pairs: Pairing | None = None
 
     @property
@@ -106,7 +108,7 @@ class OnlineBatches:
         start = start if isinstance(start, RolloutCursor) else RolloutCursor()
         cursor, empty = start, 0
         others = None if self.others is None else self.others.units(start.others)
-        supply = Supply(self.prompts, start.place)
+        supply = Supply(self.prompts, start.place, self.may)
         while True:
             trajectories, noted = self._rollout(supply, cursor.rollout)
             after = supply.use({one.origin.group for one in trajectories})

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+
 from burnish.rollout.journal import Journal
 from burnish.rollout.trajectory import Trajectory, by_group
 
@@ -50,6 +52,14 @@ def texts(one: Trajectory, tokenizer: Any) -> tuple[str, str]:
     return prompt, answer
 
 
+def by_step(one: Trajectory) -> dict[str, list[float]]:
+    """What each step or turn earned, by the name of the reward; empty where only the whole was judged."""
+    steps = one.tokens.get("steps", np.zeros(len(one.ids), np.float32)).astype(np.int64)
+    return {
+        name: np.bincount(steps[one.own], numbers[one.own].astype(np.float64)).tolist() for name, numbers in one.earned.items()
+    }
+
+
 def rows(trajectories: Iterable[Trajectory], form: Form, tokenizer: Any) -> Iterator[dict[str, Any]]:
     """Data rows: one for each trajectory (`completions` as text, `trajectories` as ids with their numbers), or one for each
     group whose best and worst rewards differ (`preferences`)."""
@@ -66,10 +76,11 @@ def rows(trajectories: Iterable[Trajectory], form: Form, tokenizer: Any) -> Iter
             prompt, answer = texts(one, tokenizer)
             yield {"prompt": prompt, "completion": answer, "reward": one.reward, **one.rewards}
         else:
-            yield _ids(one)
+            yield id_row(one)
 
 
-def _ids(one: Trajectory) -> dict[str, Any]:
+def id_row(one: Trajectory) -> dict[str, Any]:
+    """A trajectory as a row of ids with their numbers."""
     start = int(one.own.argmax()) if one.own.any() else len(one.ids)
     numbers = {"behaviour": "behaviour_logps", "old": "old_logps", "reference": "ref_logps", "advantages": "advantages"}
     return {

@@ -1,6 +1,6 @@
 """What a schedule will cost, before it is paid: the scheduler itself, in simulated time, with a sampler that only counts.
 
-In: lengths and rewards of groups (recorded or drawn), seconds that things take, a pace. Out: throughput, age of tokens, idle time.
+In: lengths and rewards of groups (recorded or drawn), seconds that things take, a pace. Out: throughput, staleness, idle time.
 The scheduler and the gate before the backend are those of a run; only the clock, the sampler and the training are made up.
 """
 
@@ -53,7 +53,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What came out. seconds: in all; tokens: trained on, each once; staleness: in versions, of tokens; idle: shares of the time in
+    """What came out. seconds: in all; tokens: trained on, each once; staleness: of tokens, in versions; idle: shares of time in
     which the trainer waited for rollouts, and in which nothing was drawn; replayed: groups that were played for nothing."""
 
     seconds: float
@@ -189,7 +189,7 @@ class _Run:
             collected = await scheduler.collect(version)
             waited += self.loop.time() - began
             trained = [one for one in collected.trajectories if one.is_trainable]
-            ages += [version - one.versions for one in trained]
+            ages += [np.asarray(version - one.versions, np.int64) for one in trained]
             tokens += sum(one.length for one in trained)
             replayed += collected.cut + collected.stale
             await asyncio.sleep(self._training_s(collected))

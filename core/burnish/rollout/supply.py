@@ -7,7 +7,7 @@ place is a function of the place before and of the numbers used since, so that a
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any, NamedTuple, Protocol
@@ -53,13 +53,17 @@ class Units(Protocol):
     def steps_per_epoch(self) -> int | None: ...
 
 
+LOOK = 1024  # prompts beyond the last that was used, among which one is sought that may be played
+
+
 class Supply:
     """Gives out draws, those that wait first, and notes which were used. May be called from several threads.
 
-    units: gives batches of one unit.
+    units: gives batches of one unit. may: whether a draw may be played after so many were used; where none may, the first is.
     """
 
-    def __init__(self, units: Units, place: Place) -> None:
+    def __init__(self, units: Units, place: Place, may: Callable[[Draw, int], bool] | None = None) -> None:
+        self._may = may
         self._place = place
         self._source = units.units(place.prompts)
         self._drawn = {draw.number: (draw, place.prompts) for draw in place.waiting}  # and not used; with the cursor after it
@@ -74,9 +78,26 @@ class Supply:
             taken: list[Draw] = []
             epoch = self._epoch
             while len(taken) < count and not (within_epoch and taken and self._epoch != epoch and not self._free):
-                number = heapq.heappop(self._free) if self._free else self._draw()
+                number = self._choose()
                 taken.append(self._drawn[number][0])
             return taken
+
+    def _choose(self) -> int:
+        """The first that may be played, among those that wait and then among new ones; it waits no longer."""
+        if self._may is None:
+            return heapq.heappop(self._free) if self._free else self._draw()
+        used = self._place.drawn - len(self._place.waiting)
+        for number in sorted(self._free):
+            if self._may(self._drawn[number][0], used):
+                self._free.remove(number)
+                heapq.heapify(self._free)
+                return number
+        while self._next < self._place.drawn + LOOK:
+            number = self._draw()
+            if self._may(self._drawn[number][0], used):
+                return number
+            heapq.heappush(self._free, number)
+        return heapq.heappop(self._free)
 
     def put_back(self, numbers: Iterable[int]) -> None:
         """Let draws be taken again."""

@@ -1,0 +1,77 @@
+"""The parts of the section `rollout`, made from what it names: environment, backend, advantage, rewards, curriculum.
+
+In: the section, the registry. Out: objects. Refuses what the config alone shows, before a model is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from burnish.config.sections import RolloutSection
+from burnish.errors import ConfigError
+from burnish.objective.ragged import Ragged
+from burnish.registry import AdvantageRecord, BackendRecord, CurriculumRecord, EnvironmentRecord, Record, Registry
+from burnish.rollout.contract import Advantage, Backend, Environment, Groups
+from burnish.rollout.curriculum import Curriculum
+from burnish.rollout.environments.classes import environment_of
+from burnish.rollout.rewards import Reward
+
+
+@dataclass(frozen=True)
+class Online:
+    """The parts of the section `rollout`, made."""
+
+    section: RolloutSection
+    environment: Environment
+    backend: Backend
+    advantage: Advantage
+    rewards: tuple[Reward, ...]
+    curriculum: Curriculum | None = None
+
+    @classmethod
+    def of(cls, section: RolloutSection, rewards: tuple[Reward, ...], registry: Registry) -> Online:
+        """Everything that the section names, with its options. ConfigError when nothing would judge the completions."""
+        made = {
+            word: _made(kind, getattr(section, word), f"rollout.{word}", registry)
+            for word, kind in (("environment", EnvironmentRecord), ("backend", BackendRecord), ("advantage", AdvantageRecord))
+        }
+        if section.curriculum:
+            made["curriculum"] = _made(CurriculumRecord, section.curriculum, "rollout.curriculum", registry)
+        if not rewards and not getattr(made["environment"], "judges", True):
+            raise ConfigError("rollout.rewards: nothing judges the completions; name a reward, or an environment that does")
+        if section.group_size == 1 and section.pairs is None:
+            _refuse_nothing(section, made["advantage"])
+        return cls(section, rewards=rewards, **made)
+
+
+def _refuse_nothing(section: RolloutSection, advantage: Advantage) -> None:
+    """ConfigError where an advantage compares the completions of a prompt, and there is one."""
+    needs: frozenset[str] = getattr(advantage, "needs", frozenset())
+    if not needs <= {"token_rewards", "steps"}:
+        return
+    ones = torch.ones(2, dtype=torch.int64)
+    alone = Ragged(torch.tensor([0.0, 1.0], dtype=torch.float64), ones)
+    tokens = alone * 0
+    seen = Groups(
+        rewards=alone,
+        parts={"reward": alone},
+        weights={"reward": 1.0},
+        lengths=tokens + 1,
+        token_rewards=tokens if "token_rewards" in needs else None,
+        steps=tokens if "steps" in needs else None,
+    )
+    if not bool(advantage(seen).values.any()):
+        [name] = section.advantage
+        raise ConfigError(
+            f"rollout.group_size: 1 completion of each prompt, but the advantage '{name}' compares those of one prompt, so all "
+            "would be 0 and nothing learnt. Use at least 2, or an advantage that compares with something else"
+        )
+
+
+def _made(kind: type[Record], named: Mapping[str, Any], where: str, registry: Registry) -> Any:
+    [(name, options)] = named.items()
+    return environment_of(registry.find(kind, name), options, f"{where}.{name}")
