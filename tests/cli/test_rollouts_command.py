@@ -102,3 +102,15 @@ def test_what_cannot_be_done_is_said(run: Path, tmp_path: Path) -> None:
     for file in (run / "rollouts").iterdir():
         file.unlink()
     assert "has no rollouts" in burnish("show", run).stderr
+
+
+def test_what_each_turn_earned_is_shown(run: Path) -> None:
+    """Two turns of one token each, which earned .5 and -2; the second reward judges the whole alone."""
+    turns = [Span(ids=(40,), sampled=Completion([40], [-0.5], finished=True), reward=reward) for reward in (0.5, -2.0)]
+    episode = Episode(spans=(Span(ids=(1,)), turns[0], Span(ids=(2,)), turns[1]))
+    made = Trajectory.of(Origin("main", 0, 0, 0, 0), episode, version=3)
+    Journal(run / "rollouts").append(2, [replace(made, reward=-1.5)])
+    shown = burnish("show", run, "--number", "2").stdout
+    assert "reward -1.5 (turns -1.5)" in shown
+    assert "turns, step by step: 0.5, -2" in shown
+    assert "step by step" not in burnish("show", run, "--number", "1").stdout

@@ -91,8 +91,10 @@ def test_what_is_down_is_no_zero() -> None:
 def test_limits() -> None:
     assert play(Tools(tools=(add,), max_turns=2), CALL, CALL).outcome == "truncated"
     assert play(Tools(tools=(add,)), "let me..." ).outcome == "truncated"
-    episode = play(Tools(tools=(add,)), CALL, room=100)
-    assert (episode.outcome, episode.notes["turns"]) == ("truncated", 1)
+    length = len(play(Tools(tools=(add,)), "4<|im_end|>").spans[0].ids)
+    for room, turns in ((length - 1, 0), (length, 1)):
+        episode = play(Tools(tools=(add,)), CALL, room=room)
+        assert (episode.outcome, episode.notes["turns"]) == ("truncated", turns)
     slow = play(Tools(tools=(wait,), call_time_limit=0.05), '<tool_call>{"name": "wait"}</tool_call><|im_end|>', "4<|im_end|>")
     assert slow.said[1]["content"] == "Error: wait took longer than 0.05 s"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from burnish import hookimpl
-from burnish.registry.records import RewardRecord, SourceRecord
+from burnish.registry.records import EnvironmentRecord, RewardRecord, SourceRecord
 
 
 @hookimpl
@@ -35,4 +35,17 @@ def burnish_rewards() -> list[RewardRecord]:
             summary="1 where the completion is the row's `answer` and nothing else",
             api=1,
         ),
+    ]
+
+
+@hookimpl
+def burnish_environments() -> list[EnvironmentRecord]:
+    """Questions that may be answered again."""
+    return [
+        EnvironmentRecord(
+            name="reasoning-gym",
+            target="burnish_reasoning_gym.environment:Questions",
+            summary="questions that may be tried again after a wrong answer",
+            api=1,
+        )
     ]

@@ -78,6 +78,8 @@ async def act(task: Task, generate: Generate, partner: Partner, max_turns: int) 
 async def _turns(talk: Conversation, generate: Generate, partner: Partner, max_turns: int) -> bool:
     """Whether it came to its own end."""
     for turn in range(1, max_turns + 1):
+        if not talk.has_room:
+            return False
         said = await generate(talk.ids)
         talk.hear(said)
         if not said.finished:
@@ -91,6 +93,4 @@ async def _turns(talk: Conversation, generate: Generate, partner: Partner, max_t
             return True
         if turn < max_turns:
             talk.tell(reply.messages)
-            if not talk.has_room:
-                return False
     return False

@@ -81,10 +81,11 @@ def environment_of(target: Any, options: Mapping[str, Any], where: str) -> Any:
     if not is_played(target):
         return construct(target, options, where)
     given = {name: value for name, value in options.items() if name not in LIMITS}
+    spare = [construct(target, given, where, LIMITS)]  # what it refuses is refused before a weight is read
     checked = check_options(target, given, where, LIMITS)
     limits = construct(Limits, {name: value for name, value in options.items() if name in LIMITS}, where)
     judges = any(callable(getattr(target, name, None)) for name in ("step", "reward", "get_reward"))
-    return Playing(partial(target, **checked), limits, judges)
+    return Playing(lambda: spare.pop() if spare else target(**checked), limits, judges)
 
 
 def is_played(target: Any) -> bool:
