@@ -140,6 +140,7 @@ class Rollouts:
         """End what is still being played."""
         if self.overlapped is not None:
             self.overlapped.close()
+            self._judging.shutdown()
 
     def make(self, supply: Supply, number: int) -> tuple[list[Trajectory], Mapping[str, float]]:
         """Rollout batch `number`: played, judged, scored, with advantages; the same on every rank."""
