@@ -1,0 +1,123 @@
+"""Whole runs of several turns: what is trained on is what was sampled, and code that a config names is code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from policy import HERE, online
+from runs import MakeConfig, ledger
+
+import burnish
+from burnish.config import custom_values, load_config
+from burnish.errors import BurnishError, ConfigError
+from burnish.registry import load
+from burnish.rollout.journal import Journal
+
+ROWS = [{"prompt": [{"role": "user", "content": f"q {number}"}], "level": number} for number in range(8)]
+GAME = '''
+class Game:
+    """Three turns, of which each earns its number."""
+
+    def __init__(self, base: float = 0.0):
+        self.base, self.turn = base, 0
+
+    def reset(self, level: int) -> str:
+        return f"level {level}"
+
+    def step(self, said: str):
+        self.turn += 1
+        return f"turn {self.turn}", self.base + self.turn, self.turn == 3
+
+
+def ask(text: str) -> str:
+    """Ask."""
+    return text
+
+
+def always(text):
+    from burnish.rollout.environments.calls import ToolCall
+    return [ToolCall(name="ask", arguments={"text": "why"})]
+'''
+
+
+@pytest.fixture
+def game(tmp_path: Path) -> str:
+    """A file with a class and a tool."""
+    path = tmp_path / "game.py"
+    path.write_text(GAME)
+    return str(path)
+
+
+def journal(config: dict[str, Any], number: int = 0) -> Any:
+    return Journal(Path(config["output"]) / "rollouts").read(number)
+
+
+def test_a_class_of_ones_own_is_played(make_config: MakeConfig, game: str) -> None:
+    """Rewards 1, 2, 3 with base 0; the log-probabilities, drawn turn by turn, are the trainer's of the whole. Turns end at stop
+    strings, which most bytes are here."""
+    stops = [chr(byte) for byte in range(33, 127)]
+    section = {"environment": {f"{game}:Game": {"base": 0.0}}, "rewards": [], "advantage": {"step": {"scale": "none"}}}
+    config = make_config(**online(**section, sampling={"max_new_tokens": 6, "temperature": 1.0, "stop": stops}))
+    config["train"] = {"batch_size": 4, "steps": 4}
+    burnish.train(config, data=ROWS)
+    ended = [one for one in journal(config) if one.outcome == "ok"]
+    assert ended
+    for one in ended:
+        places = np.flatnonzero(one.own)
+        turns = np.split(places, np.flatnonzero(np.diff(one.tokens["steps"][places])) + 1)
+        earned = [one.earned["turns"][turn].tolist() for turn in turns]
+        assert earned == [[0.0] * (len(turn) - 1) + [place + 1.0] for place, turn in enumerate(turns)]
+        assert one.reward == 6.0
+        np.testing.assert_allclose(one.tokens["old"][one.own], one.tokens["behaviour"][one.own], atol=1e-4)
+    assert ledger(Path(config["output"]))[0]["rewards/turns/mean"] > 0
+
+
+def test_tools_are_called_in_a_run(make_config: MakeConfig, game: str) -> None:
+    """Whatever the policy writes is read as a call; the third turn is one too many."""
+    tools = {"tools": [f"{game}:ask"], "parser": f"{game}:always", "max_turns": 2}
+    config = make_config(**online(environment={"tools": tools}))
+    config["rollout"]["sampling"] |= {"stop": [chr(byte) for byte in range(33, 127)]}
+    config["train"] = {"batch_size": 8, "steps": 1}
+    burnish.train(config, data=ROWS)
+    played = journal(config)
+    assert {one.outcome for one in played} == {"truncated"}
+    assert {one.notes["turns"] for one in played} >= {2.0}
+    line = ledger(Path(config["output"]))[0]
+    assert 1.0 <= line["tools/call_frequency"] <= 2.0
+    assert line["tools/failure_frequency"] == 0.0
+
+
+def test_tools_that_a_config_names_are_code(make_config: MakeConfig, game: str) -> None:
+    config = make_config(**online(environment={"tools": {"tools": [f"{game}:ask", "math:floor", "no such: thing"]}}))
+    found = custom_values(load_config(config, registry=load()))
+    assert {f"{game}:ask", "math:floor", f"{HERE}:small"} - found.keys() <= {"math:floor"}  # built in: it has no file
+    before = found[f"{game}:ask"]
+    Path(game).write_text(GAME + "\n")
+    assert custom_values(load_config(config, registry=load()))[f"{game}:ask"] != before
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"tools": {}}, "tools"),
+        ({"tools": {"tools": ["./nowhere.py:ask"]}}, "names code that is not there"),
+        ({"GAME:Game": {"bass": 1.0}}, "Did you mean 'base'"),
+        ({"GAME:Game": {"max_turns": 0}}, "at least 1"),
+    ],
+)
+def test_what_cannot_be_played_is_refused_before_a_weight_is_read(
+    make_config: MakeConfig, game: str, environment: dict[str, Any], said: str
+) -> None:
+    given = {name.replace("GAME", game): options for name, options in environment.items()}
+    with pytest.raises(BurnishError, match=said):
+        burnish.train(make_config(**online(environment=given), model={"name": "/no/such/model"}), data=ROWS)
+
+
+def test_tools_alone_judge_nothing(make_config: MakeConfig, game: str) -> None:
+    config = make_config(**online(environment={"tools": {"tools": [f"{game}:ask"]}}))
+    config["rollout"]["rewards"] = []
+    with pytest.raises(ConfigError, match="nothing judges the completions"):
+        burnish.train(config, data=ROWS)
