@@ -120,6 +120,26 @@ def test_two_processes_roll_out_and_learn_like_one(
     assert [one.ids.tolist() for one in rollouts[0]] == [one.ids.tolist() for one in rollouts[1]]
 
 
+@pytest.mark.parametrize(
+    ("adapter", "fsdp"), [(None, False), (None, True), (LORA, True)], ids=["ddp", "fsdp2", "fsdp2 adapter"]
+)
+def test_two_processes_shake_hands_with_a_backend_of_its_own_weights(
+    make_config: MakeConfig, children: ForkServerContext, tmp_path: Path, adapter: Any, fsdp: bool
+) -> None:
+    """Perturbed shard by shard, gathered, sent, predicted; then as with one process."""
+    changes: dict[str, Any] = {"model": {"adapter": adapter}} if adapter else {}
+    copied = {f"{Path(__file__).with_name('copied.py')}:Copied": {"model": make_config()["model"]["name"]}}
+
+    def config(name: str) -> dict[str, Any]:
+        rolled = online(backend=copied, receipts={"warn": 1e-4, "stop": 1e-3})
+        return merged(make_config(**rolled, **changes, output=str(tmp_path / name)), SGD | {"train": {"steps": 5}})
+
+    expected = run_ranks(children, 1, config("alone"))
+    got = run_ranks(children, 2, config("both"), fsdp=fsdp)
+    for step in expected:
+        assert distance(expected[step], got[step]) < 1e-5
+
+
 def test_the_shipped_profile_launches(make_config: MakeConfig, tmp_path: Path) -> None:
     import yaml
 

@@ -28,11 +28,12 @@ def movable(model: nn.Module, adapter: str | None) -> dict[str, Tensor]:
 
 
 @contextmanager
-def perturbed(policy: nn.Module, parameters: dict[str, Tensor], scale: float, rank: int = 0) -> Iterator[None]:
-    """Within it, seeded noise is on every one of these parameters of `policy`: `scale` times as large as its entries."""
+def perturbed(policy: nn.Module, adapter: str | None, scale: float, rank: int = 0) -> Iterator[None]:
+    """Within it, seeded noise is on every `movable` parameter of `policy`: `scale` times as large as its entries."""
+    _reshard(policy)  # first: what FSDP has gathered stands in the place of parameters, and is let go of
+    parameters = movable(policy, adapter)
     mine = {name: _mine(parameter) for name, parameter in parameters.items()}
     before = {name: shard.detach().to("cpu", copy=True) for name, shard in mine.items()}
-    _reshard(policy)
     try:
         with torch.no_grad():
             for name, shard in mine.items():

@@ -16,7 +16,7 @@ from burnish.rollout.contract import Held, Receipt
 PERTURBED = -1
 """The version of the handshake's perturbed weights."""
 SHOWN = 3
-FOLLOWS = 0.3
+FOLLOWS = 0.4
 """A backend follows when what it says is nearer to the prediction than this part of the way that the weights moved it."""
 UNMOVED = 0.1
 """And it has not moved at all when it is still within this part of where it was."""

@@ -19,7 +19,7 @@ from burnish.config.sections import RolloutSection
 from burnish.engine.canaries import Answers, Canaries, Scores, apart
 from burnish.engine.distributed import on_first
 from burnish.engine.export import distinct
-from burnish.engine.perturbing import movable, perturbed
+from burnish.engine.perturbing import perturbed
 from burnish.engine.receipts import PERTURBED, Handshake, Watch, require_receipt, require_versions
 from burnish.engine.sharding import whole
 from burnish.engine.step import StepRunner
@@ -82,9 +82,8 @@ class Sender:
         self._push(version)
         shake = Handshake(*self._asked(version, self.canaries))
         self._first(lambda: shake.require_agreement(self.section.receipts))
-        moved = movable(self.model, self._adapter)
         scale = self._scale(shake)
-        with perturbed(self.runner.roles.policy, moved, scale, self.accelerator.process_index):
+        with perturbed(self.runner.roles.policy, self._adapter, scale, self.accelerator.process_index):
             self._push(PERTURBED)
             other, predicted = self._asked(PERTURBED, self.canaries)
         before = self.canaries.score(other)
@@ -96,9 +95,8 @@ class Sender:
 
     def _scale(self, shake: Handshake) -> float:
         """How large a perturbation moves the canaries far enough for a verdict."""
-        moved = movable(self.model, self._adapter)
         for scale in SCALES:
-            with perturbed(self.runner.roles.policy, moved, scale, self.accelerator.process_index):
+            with perturbed(self.runner.roles.policy, self._adapter, scale, self.accelerator.process_index):
                 scores = self.canaries.score(shake.answers)
             far = self._first(partial(apart, scores, shake.predicted))
             if far >= max(LARGE, CLEAR * shake.floor):

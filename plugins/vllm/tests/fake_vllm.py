@@ -37,6 +37,8 @@ class FakeVLLM:
         self.spoil: dict[str, Any] = {}  # laid over the choice of every completion
         self.drops_cache = True
         self.connections: list[socket.socket] = []
+        self.holding = threading.Event()  # set while completions may end
+        self.holding.set()
         self._turn, self._resumed = threading.Lock(), threading.Event()
         self._resumed.set()
         fake = self
@@ -119,6 +121,7 @@ class FakeVLLM:
         sampling = SamplingSection(max_new_tokens=body["max_tokens"], **same)
         with self._turn:
             [found] = self.sampler.generate([body["prompt"]], sampling, [body["seed"]])
+        self.holding.wait()
         return {
             "token_ids": found.ids,
             "prompt_token_ids": body["prompt"],

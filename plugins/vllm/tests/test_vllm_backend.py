@@ -128,6 +128,26 @@ def test_a_server_that_comes_back_with_old_weights_is_sent_the_last(start: Start
     run(session())
 
 
+@pytest.mark.parametrize("in_flight", [False, True])
+def test_weights_that_come_while_a_completion_is_drawn(start: Start, in_flight: bool) -> None:
+    """In flight it counts as of the older version; else it is thrown away and drawn again."""
+    server = start()
+    backend = backend_of(server, in_flight=in_flight)
+
+    async def session() -> set[int]:
+        await backend.update(0, weights_of(1))
+        server.holding.clear()
+        drawing = asyncio.create_task(backend.generate([1, 2], SAMPLING))
+        while not server.asked["/v1/completions"]:
+            await asyncio.sleep(0.01)
+        await backend.update(1, weights_of(2))
+        server.holding.set()
+        return set((await drawing).versions)
+
+    assert run(session()) == ({0} if in_flight else {1})
+    assert server.asked["/v1/completions"] == (1 if in_flight else 2)
+
+
 def test_a_failure_inside_the_server_is_tried_again(start: Start) -> None:
     server = start()
     server.failing = [Refused(500, "EngineDeadError"), Refused(503, "busy")]

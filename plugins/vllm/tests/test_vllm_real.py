@@ -116,6 +116,30 @@ def test_weights_go_there_and_are_used(server: Running) -> None:
     asyncio.run(session())
 
 
+@pytest.mark.parametrize("in_flight", [False, True])
+def test_weights_that_come_while_a_completion_is_drawn(server: Running, in_flight: bool) -> None:
+    """In flight they are used from the next token on; else the completion is waited for. Neither loses it."""
+    backend = VLLM(servers=[server.url], dtype="float32", in_flight=in_flight)
+    sampling = SamplingSection(max_new_tokens=200, temperature=1.0)
+
+    async def session() -> None:
+        await backend.update(0, weights_of(3))
+        alone = await backend.generate([5, 6, 7], sampling, seed=1)
+        drawing = asyncio.create_task(backend.generate([5, 6, 7], sampling, seed=1))
+        await asyncio.sleep(0.3)
+        receipt = await backend.update(1, weights_of(4))
+        found = await drawing
+        assert receipt.version == 1
+        assert set(found.versions) == {0}
+        assert found.finished or len(found.ids) == 200
+        if not in_flight:
+            assert found.ids == alone.ids
+        assert set((await backend.generate([5, 6, 7], sampling, seed=1)).versions) == {1}
+        await backend.close()
+
+    asyncio.run(session())
+
+
 def test_a_run(server: Running, vllm_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """GRPO for three steps: a handshake, then two updates; nothing drifts."""
     monkeypatch.setenv("BURNISH_CACHE", str(tmp_path / "cache"))
