@@ -19,6 +19,7 @@ from burnish.errors import ConfigError
 from burnish.model.cache import LogpCache
 from burnish.model.check import LayoutReport, check_layout
 from burnish.model.following import BiasCorrected, Following, Mix
+from burnish.model.kernels import apply_kernels
 from burnish.model.loading import check_model, load_frozen, load_policy, load_shapes
 from burnish.model.roles import Roles, frozen_model, frozen_policy
 from burnish.model.scorer import Scorer, base_of
@@ -62,12 +63,15 @@ def load_models(
     if accelerator.distributed_type != DistributedType.FSDP and config.model.quantize is None:
         model.to(accelerator.device)  # sharded models go there piece by piece
 
+    apply_kernels(model, config.model.kernels, registry)
     reference_name, teacher_name = config.reference.model, config.teacher.model
     others = {
         role: load_frozen(name, config.model, registry, tokenizer).to(accelerator.device)
         for role, name in (("reference", reference_name), ("teacher", teacher_name))
         if role in roles_read(config, objective) and name not in (None, "auto")
     }
+    for other in others.values():
+        apply_kernels(other, config.model.kernels, registry)
     with accelerator.autocast():
         layout = _layout([model, *others.values()], config)
     cache_key = f"{config.train.precision}-{config.model.dtype}" if config.reference.cache else None
@@ -75,6 +79,8 @@ def load_models(
     if "reference" in roles_read(config, objective) and reference_name == "auto":
         moves = config.reference.sync is not None
         frozen["reference"] = frozen_policy(model, layout.kind, None if moves else cache_key, apart=moves)
+        if frozen["reference"].scorer is not None:  # a copy; compiled blocks are not copied with their model
+            apply_kernels(frozen["reference"].scorer.get_submodule("model"), config.model.kernels, registry)
     for one in frozen.values():
         if one.scorer is not None:
             one.scorer = accelerator.prepare_model(one.scorer, evaluation_mode=True)
