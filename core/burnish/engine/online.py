@@ -137,10 +137,12 @@ class Rollouts:
         return self.online.curriculum is None or bool(self.online.curriculum(self.find.row(draw), used))
 
     def close(self) -> None:
-        """End what is still being played."""
+        """End what is still being played, and let the backend give back what it holds."""
         if self.overlapped is not None:
             self.overlapped.close()
             self._judging.shutdown()
+        if self.accelerator.is_main_process and not self.online.backend.capabilities.live:
+            finish(self.online.backend.close())
 
     def make(self, supply: Supply, number: int) -> tuple[list[Trajectory], Mapping[str, float]]:
         """Rollout batch `number`: played, judged, scored, with advantages; the same on every rank."""

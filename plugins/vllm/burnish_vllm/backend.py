@@ -78,7 +78,9 @@ class VLLM:
         self.servers = [Server(url.rstrip("/")) for url in servers]
         self.capabilities = Capabilities(in_flight=in_flight, dtype=dtype, replicas=len(servers))
         self.patience, self.timeout = patience, timeout
-        self._folder, self._is_ours = Path(folder or tempfile.mkdtemp(prefix="burnish-vllm-")).absolute(), folder is None
+        # Gone with this object, or with the process, should nobody close it.
+        self._ours = tempfile.TemporaryDirectory(prefix="burnish-vllm-", ignore_cleanup_errors=True) if folder is None else None
+        self._folder = Path(folder or getattr(self._ours, "name", "")).absolute()
         self._run = uuid.uuid4().hex[:8]  # tells the weights of this run from those of others on the same servers
         self._sent: _Sent | None = None
         self._sessions: dict[asyncio.AbstractEventLoop, _Session] = {}
@@ -120,8 +122,8 @@ class VLLM:
             if loop is asyncio.get_running_loop():
                 await session.client.aclose()
         self._sessions.clear()
-        if self._is_ours:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        if self._ours is not None:
+            self._ours.cleanup()
         elif self._sent is not None:
             self._sent.path.unlink(missing_ok=True)
 

@@ -249,13 +249,19 @@ def small(completion_ids: list[list[int]], **_: Any) -> list[float]:
     return [sum(one < 40 for one in ids) / len(ids) for ids in completion_ids]
 
 
-def test_a_run_that_draws_from_it(start: Start, vllm_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server holds the weights before the last update, exactly."""
+@pytest.mark.parametrize("adapter", [None, {"lora": {"r": 4, "alpha": 8}}], ids=["all weights", "adapter"])
+def test_a_run_that_draws_from_it(
+    start: Start, vllm_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, adapter: Any
+) -> None:
+    """The server holds the weights before the last update; an adapter is merged into them."""
     monkeypatch.setenv("BURNISH_CACHE", str(tmp_path / "cache"))
-    server = start()
-    burnish.train(config(vllm_model, tmp_path / "run", server), data=QUESTIONS, rewards=[small], tokenizer=tiny_tokenizer())
+    server, folder = start(), tmp_path / "weights"
+    made = config(vllm_model, tmp_path / "run", server, folder=str(folder))
+    made["model"] |= {"adapter": adapter} if adapter else {}
+    burnish.train(made, data=QUESTIONS, rewards=[small], tokenizer=tiny_tokenizer())
     assert server.version.endswith(":1")
     assert server.asked["/update_weights"] == 4  # three for the handshake, one for the second rollout batch
+    assert not [*folder.iterdir()]  # it was closed
 
 
 def test_a_run_whose_server_is_restarted(
