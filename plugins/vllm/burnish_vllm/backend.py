@@ -79,8 +79,8 @@ class VLLM:
         self.capabilities = Capabilities(in_flight=in_flight, dtype=dtype, replicas=len(servers))
         self.patience, self.timeout = patience, timeout
         # Gone with this object, or with the process, should nobody close it.
-        self._ours = tempfile.TemporaryDirectory(prefix="burnish-vllm-", ignore_cleanup_errors=True) if folder is None else None
-        self._folder = Path(folder or getattr(self._ours, "name", "")).absolute()
+        self._ours = None if folder else tempfile.TemporaryDirectory(prefix="burnish-vllm-", ignore_cleanup_errors=True)
+        self._folder = Path(self._ours.name if self._ours is not None else str(folder)).absolute()
         self._run = uuid.uuid4().hex[:8]  # tells the weights of this run from those of others on the same servers
         self._sent: _Sent | None = None
         self._sessions: dict[asyncio.AbstractEventLoop, _Session] = {}
