@@ -139,9 +139,9 @@ class Rollouts:
     def close(self) -> None:
         """End what is still being played, and let the backend give back what it holds."""
         if self.overlapped is not None:
-            self.overlapped.close()
+            self.overlapped.close(with_backend=self.accelerator.is_main_process)
             self._judging.shutdown()
-        if self.accelerator.is_main_process and not self.online.backend.capabilities.live:
+        elif self.accelerator.is_main_process and not self.online.backend.capabilities.live:
             finish(self.online.backend.close())
 
     def make(self, supply: Supply, number: int) -> tuple[list[Trajectory], Mapping[str, float]]:

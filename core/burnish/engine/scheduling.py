@@ -90,10 +90,12 @@ class Overlapped:
         """What a coroutine gives in the scheduler's loop."""
         return self.background.wait(coroutine)
 
-    def close(self) -> None:
-        """End what is being played, and the thread."""
+    def close(self, with_backend: bool) -> None:
+        """End what is being played, and the thread; with_backend: close it too, in the loop in which it was used."""
         if self.scheduler is not None:
             self.background.wait(self.scheduler.stop())
+        if with_backend:
+            self.background.wait(self.backend.close())
         self.background.close()
 
 
