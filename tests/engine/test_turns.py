@@ -15,6 +15,7 @@ from burnish.config import custom_values, load_config
 from burnish.errors import BurnishError, ConfigError
 from burnish.registry import load
 from burnish.rollout.journal import Journal
+from burnish.testing import tiny_model, tiny_tokenizer
 
 ROWS = [{"prompt": [{"role": "user", "content": f"q {number}"}], "level": number} for number in range(8)]
 GAME = '''
@@ -121,3 +122,24 @@ def test_tools_alone_judge_nothing(make_config: MakeConfig, game: str) -> None:
     config["rollout"]["rewards"] = []
     with pytest.raises(ConfigError, match="nothing judges the completions"):
         burnish.train(config, data=ROWS)
+
+
+def test_a_run_learns_from_what_turns_earn(make_config: MakeConfig, tmp_path: Path) -> None:
+    """Each of two turns earns 1 when it ends with a digit; with `step` and gamma 0 a turn is credited with its own alone."""
+    path = tmp_path / "digits.py"
+    path.write_text(
+        "class Digits:\n"
+        "    def reset(self):\n"
+        "        self.turn = 0\n"
+        "    def step(self, said):\n"
+        "        self.turn += 1\n"
+        "        return 'on', float(said[-1:].isdigit()), self.turn == 2\n"
+    )
+    section = {"environment": f"{path}:Digits", "rewards": [], "advantage": {"step": {"gamma": 0.0}}, "epochs": 1}
+    config = make_config(**online(**section, prompts=4, group_size=8))
+    config["rollout"]["sampling"] = {"max_new_tokens": 6, "temperature": 1.0, "stop": [chr(byte) for byte in range(33, 127)]}
+    config |= {"train": {"batch_size": 32, "steps": 16}, "optimizer": {"lr": 0.02}}
+    model = tiny_model(initializer_range=0.1)
+    burnish.train(config, data=ROWS, model=model, tokenizer=tiny_tokenizer())
+    earned = [line["rewards/turns/mean"] for line in ledger(Path(config["output"]))]
+    assert sum(earned[-4:]) / 4 > sum(earned[:4]) / 4 + 0.3
