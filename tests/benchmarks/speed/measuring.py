@@ -1,0 +1,83 @@
+"""What a worker measures of itself: seconds of each step, peak memory, and what this machine's matrix products can do now."""
+
+from __future__ import annotations
+
+import re
+import resource
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+SIDE, REPEATS = 1024, 4
+
+
+def cpu_seconds() -> float:
+    """Of this process and its threads."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+class Clock:
+    """Seconds and CPU seconds between ticks."""
+
+    def __init__(self) -> None:
+        self.steps: list[dict[str, float]] = []
+        self._before: tuple[float, float] | None = None
+
+    def start(self) -> None:
+        """Begin to measure; also forgets the peak of memory so far."""
+        Path("/proc/self/clear_refs").write_text("5")
+        self._before = time.perf_counter(), cpu_seconds()
+
+    def tick(self) -> None:
+        """A step is over."""
+        assert self._before is not None
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        now = time.perf_counter(), cpu_seconds()
+        self.steps.append({"seconds": now[0] - self._before[0], "cpu_seconds": now[1] - self._before[1]})
+        self._before = now
+
+
+def peak_bytes() -> int:
+    """Of resident memory since the clock was started; of CUDA's where there is one."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return int(found[1]) * 1024 if found else 0
+
+
+def matrix_rate(dtype: torch.dtype) -> float:
+    """Floating-point operations per second of products of the size of a block's: [2048, 1024] x [1024, 4096]."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    left = torch.randn(2 * SIDE, SIDE, dtype=dtype, device=device)
+    right = torch.randn(SIDE, 4 * SIDE, dtype=dtype, device=device)
+    rates = []
+    for _ in range(REPEATS):
+        started = time.perf_counter()
+        left @ right
+        if device == "cuda":
+            torch.cuda.synchronize()
+        rates.append(2 * left.numel() * right.shape[1] / (time.perf_counter() - started))
+    return statistics.median(rates[1:])
+
+
+def state_bytes(model: nn.Module) -> int:
+    """Weights, and for trained ones a gradient and two moments."""
+    return sum(one.numel() * one.element_size() * (4 if one.requires_grad else 1) for one in model.parameters())
+
+
+def report(clock: Clock, rates: list[float], model: nn.Module, losses: list[float], **further: Any) -> dict[str, Any]:
+    """What a worker hands back."""
+    return {
+        "steps": clock.steps,
+        "peak_bytes": peak_bytes(),
+        "state_bytes": state_bytes(model),
+        "matrix_rate": rates,
+        "losses": losses,
+        **further,
+    }
