@@ -98,11 +98,13 @@ def test_memory_by_part(config: Path) -> None:
     # Float32: 4 bytes each for weights, their gradients and the frozen copy; AdamW keeps two moments.
     assert full["weights"] == full["gradients"] == full["frozen models"] == 4 * num_parameters
     assert full["optimiser"] == pytest.approx(8 * num_parameters, rel=1e-3)
-    # A micro-batch of so few tokens is one tile: three float32 copies of its logits.
-    assert full["logits of a tile"] == 3 * 4 * model.config.vocab_size * forecast_of(config).tokens.largest
+    # Logits of so few tokens are all kept for the backward pass, where the head's gradient [V, H] is made before it is added.
+    size = model.config.vocab_size
+    assert full["logits"] == 4 * size * forecast_of(config).tokens.largest + 4 * size * model.config.hidden_size
     lora = forecast_of(config, "model.adapter={lora: {r: 1}}").memory
     assert "frozen models" not in lora
     assert lora["gradients"] < full["gradients"]
+    assert lora["logits"] == 4 * size * forecast_of(config).tokens.largest  # a frozen head has no gradient
     assert lora["weights"] == full["weights"] + lora["gradients"]
 
 

@@ -24,9 +24,9 @@ from burnish.engine.budget import activation_bytes, choose_budget, free_bytes
 from burnish.engine.models import with_head
 from burnish.engine.optim import build_optimizer
 from burnish.model.check import LayoutReport, foreseen_layout
+from burnish.model.linear_head import logit_bytes
 from burnish.model.loading import load_shapes, load_tokenizer
-from burnish.model.scorer import base_of
-from burnish.model.tile import tile_rows
+from burnish.model.scorer import base_of, head_of
 from burnish.objective.compose import Objective
 from burnish.objective.entries import check_kinds
 from burnish.objective.roles import check_roles, roles_read
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 
 MEASURED_STEPS = 32
 PROBE_SIDE = 64
-# Float32 logits of a tile, their softmax and their gradient.
-TILE_COPIES = 3
 
 
 @dataclass(frozen=True)
@@ -171,7 +169,7 @@ def memory_parts(
         "averages of the reference": _averages_bytes(config, trained),
         "optimiser": int(num_trained * optimizer_bytes(config.optimizer, trained[0].dtype)) if trained else 0,
         "activations": num_tokens * activation_bytes(text, element_bytes, config.train.gradient_checkpointing),
-        "logits of a tile": TILE_COPIES * 4 * text.vocab_size * min(tile_rows(text.vocab_size, device), num_tokens),
+        "logits": logit_bytes(head_of(model), num_tokens, element_bytes, device),
     }
     return {name: size for name, size in parts.items() if size}
 

@@ -59,7 +59,7 @@ def read_vocabulary(
         if signal.beside is not None and beside is None:
             raise ModelError(f"the signal '{signal.name}' compares with the {signal.beside}, and there is none here")
 
-    if isinstance(head, nn.Linear) and is_plain(head, signals):
+    if is_plain(head, signals):
         return read_linear(head, scale, hidden, targets, signals, rows)
 
     # With gradients first: when a checkpoint recomputes the tile, it stops at the last tensor that the backward pass needs.

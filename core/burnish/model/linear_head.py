@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from burnish.model.divergence import LOWEST
 from burnish.model.signals import Signal
-from burnish.model.tile import VOCABULARY, WITHOUT_GRADIENT, LogitScale, Tile, wide
+from burnish.model.tile import VOCABULARY, WITHOUT_GRADIENT, LogitScale, Tile, tile_rows, wide
 
 # Raw logits that wait for the backward pass, in all: a constant, whatever the batch and the vocabulary.
 KEPT_BYTES = {"cpu": 2**29, "cuda": 2**30}
@@ -30,7 +30,7 @@ CPU_CHUNK_ELEMENTS, GPU_CHUNK_ELEMENTS = 2**19, 2**25
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
-def is_plain(head: nn.Module, signals: tuple[Signal, ...]) -> bool:
+def is_plain(head: nn.Module, signals: tuple[Signal, ...]) -> TypeGuard[nn.Linear]:
     """Whether the head is its weight and bias and nothing else, and all signals are the built-in ones of one vocabulary.
 
     Adapters, quantised layers, sharded weights and whatever hooks into the module are called as modules.
@@ -52,6 +52,20 @@ def read_linear(
     with torch.autocast(device, enabled=False):
         values: tuple[Tensor, ...] = _LinearHead.apply(hidden, head.weight, head.bias, targets, request)  # type: ignore[no-untyped-call]
     return list(values)
+
+
+def logit_bytes(head: nn.Module, num_tokens: int, element_bytes: int, device: torch.device) -> int:
+    """Memory that a head of a language model takes for so many scored tokens, at most: logits, and the gradient of its weight
+    until it is added to those before. Of another head, three float32 tiles: logits, their softmax and their gradient."""
+    num_outputs: int = getattr(head, "out_features", 1)
+    tile = num_outputs * min(tile_rows(num_outputs, device), num_tokens)
+    if is_plain(head, ()):
+        if not head.weight.requires_grad:
+            return tile * element_bytes
+        room = KEPT_BYTES.get(device.type, KEPT_BYTES["cuda"]) + tile * element_bytes
+        kept = min(num_outputs * num_tokens * element_bytes, room)
+        return kept + head.weight.numel() * max(head.weight.element_size(), 4)
+    return 3 * 4 * tile
 
 
 @dataclass(frozen=True, slots=True, eq=False)
