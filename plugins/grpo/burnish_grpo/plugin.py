@@ -23,7 +23,7 @@ def burnish_losses() -> list[LossRecord]:
 
 @hookimpl
 def burnish_recipes() -> list[RecipeRecord]:
-    """Loss, reduction and advantage that belong together (need burnish-group; `dapo` needs burnish-length, a beta burnish-kl)."""
+    """Loss, reduction and advantage that belong together (need burnish-group; `dapo` burnish-length, a beta burnish-kl)."""
     return [
         RecipeRecord(
             name="grpo",
