@@ -197,6 +197,7 @@ def try_loss(name: str, most: int = MOST) -> Tried:
         for mutant in found:
             if mutant not in idle:
                 _try(bench, mutant, tried)
+        bench.gradients_stopped(tree)  # what fails for another reason by now has not found any mutant
     finally:
         bench.load(tree)
     tried.seconds = round(time.monotonic() - began, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,8 +47,11 @@ def test_nash_md_against_numpy() -> None:
     reference = [[-1.5, -1.0, -0.5], [-1.25]]
     advantages = [[0.3] * 3, [-0.5]]
     given = sequences(rows, reference=reference, fields={"advantages": advantages})
-    terms = NashMD(beta=0.2)(given).sequence
+    found = NashMD(beta=0.2)(given)
+    terms = found.sequence
     assert terms is not None
+    margins: Any = found.metrics["win_margin"].values  # one number an answer, however long it is
+    assert margins.tolist() == pytest.approx([0.3, -0.5])
     expected = []
     for lp, lr, a in zip(rows, reference, advantages, strict=True):
         policy, other = np.array(lp, np.float64), np.array(lr, np.float64)

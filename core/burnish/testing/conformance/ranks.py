@@ -26,7 +26,7 @@ from burnish.testing.conformance.checking import Broken
 from burnish.testing.evaluation import Evaluation, evaluate
 
 NUM_RANKS = 2
-LIMIT_S = 120.0
+LIMIT_S = 300.0  # for a machine that others keep busy; two free processors take some 15 s
 GRACE_S = 1.0  # for the others to fail by themselves, and to say why
 
 
