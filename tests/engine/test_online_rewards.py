@@ -1,0 +1,145 @@
+"""Rewards in whole online runs: what fails, what is kept, and several losses and sources in one run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from policy import online
+from runs import MakeConfig, ledger, write_rows
+
+import burnish
+from burnish.data.units import Unit
+from burnish.engine.step import StepRunner
+from burnish.errors import ConfigError, RunError
+from burnish.rollout.journal import Journal
+
+QUESTIONS = [{"prompt": f"q {number}: "} for number in range(12)]
+
+
+def run_of(make_config: MakeConfig, steps: int = 2, **rollout: Any) -> dict[str, Any]:
+    config = make_config(**online(epochs=1, **rollout))
+    config["train"] = {"batch_size": 8, "steps": steps}
+    return config
+
+
+def journal(config: dict[str, Any]) -> Journal:
+    return Journal(Path(config["output"]) / "rollouts")
+
+
+def picky(completion_ids: Sequence[Sequence[int]], **_: Any) -> list[float]:
+    if any(ids[0] % 2 for ids in completion_ids):
+        raise ValueError("an odd one")
+    return [float(len(set(ids))) for ids in completion_ids]
+
+
+def test_the_run_goes_on_without_completions_whose_reward_fails(make_config: MakeConfig) -> None:
+    config = run_of(make_config, rewards=[], on_reward_error="drop")
+    burnish.train(config, data=QUESTIONS, rewards=[picky])
+    lines = ledger(Path(config["output"]))
+    assert len(lines) == 2
+    assert 0 < lines[0]["outcomes/reward_error"] < 1
+    assert lines[0]["outcomes/failed"] == lines[0]["outcomes/reward_error"]
+    for one in journal(config).read(0) or ():
+        odd = one.ids[one.own][0] % 2 == 1
+        assert (one.outcome == "reward_error") == odd
+        assert ("ValueError: an odd one" in one.error) == odd
+
+
+def test_where_no_reward_ever_applies_the_run_ends_and_says_so(make_config: MakeConfig) -> None:
+    config = run_of(make_config, rewards=[])
+    with pytest.raises(RunError, match="every reward gave None for every completion"):
+        burnish.train(config, data=QUESTIONS, rewards=[lambda completions, **_: [None] * len(completions)])
+
+
+def test_one_completion_a_prompt_cannot_be_compared(make_config: MakeConfig) -> None:
+    with pytest.raises(ConfigError, match="1 completion of each prompt, but the advantage"):
+        burnish.train(run_of(make_config, group_size=1), data=QUESTIONS)
+
+
+def test_completions_that_were_all_cut_are_trained_on_and_counted(make_config: MakeConfig) -> None:
+    config = run_of(make_config, sampling={"max_new_tokens": 1, "temperature": 1.0})
+    burnish.train(config, data=QUESTIONS)
+    assert any(line["completions/clipped_ratio"] > 0.8 for line in ledger(Path(config["output"])))
+
+
+def test_what_trl_gives_rewards_and_what_they_log(make_config: MakeConfig) -> None:
+    steps: list[int] = []
+
+    def chatty(completions: list[str], trainer_state: Any, log_extra: Any, log_metric: Any, **_: Any) -> list[float]:
+        steps.append(trainer_state.global_step)
+        assert trainer_state.max_steps == 2
+        log_extra("length", [len(text) for text in completions])
+        log_metric("longest", max(map(len, completions)))
+        return [float(len(text)) for text in completions]
+
+    config = run_of(make_config, rewards=[], samples={"keep": True, "show": 1})
+    burnish.train(config, data=QUESTIONS, rewards=[chatty])
+    assert steps == [0, 1]
+    first, _ = ledger(Path(config["output"]))
+    rows = pq.read_table(Path(config["output"]) / "samples/000000.parquet").to_pylist()
+    assert first["longest"] == max(row["length"] for row in rows)
+    assert (
+        [row["rewards/chatty"] for row in rows] == [row["length"] for row in rows] == [len(row["completion"]) for row in rows]
+    )
+
+
+def test_grpo_kl_and_sft_on_a_second_source_in_one_run(make_config: MakeConfig, tmp_path: Path) -> None:
+    answers = write_rows(tmp_path / "answers.jsonl", [{"prompt": "2 + 2 =", "completion": " 4"}] * 4)
+    config = run_of(make_config, prompts=2)
+    config["data"] = {
+        "main": {"source": write_rows(tmp_path / "questions.jsonl", QUESTIONS)},
+        "answers": {"source": answers, "weight": 0.5},
+    }
+    config["objective"] = [{"grpo": {}}, {"kl": {"weight": 0.1}}, {"sft": {"source": "answers", "weight": 0.5}}]
+    burnish.train(config)
+    first, second = ledger(Path(config["output"]))
+    assert {"loss/grpo", "loss/kl", "loss/sft", "kl", "reward"} <= first.keys()
+    assert first["loss/kl"] == pytest.approx(0.0, abs=1e-6)  # the policy is the reference still
+    assert second["loss/kl"] > 0
+    weighted = second["loss/grpo"] + 0.1 * second["loss/kl"] + 0.5 * second["loss/sft"]
+    assert second["loss"] == pytest.approx(weighted, rel=1e-5, abs=1e-6)
+    assert second["loss/sft"] < first["loss/sft"]
+
+
+def test_rewards_of_each_source_apart(make_config: MakeConfig, tmp_path: Path) -> None:
+    config = run_of(make_config, prompts=4, sources=["main", "more"])
+    rows = [{"prompt": f"more {number}: "} for number in range(12)]
+    config["data"] = {
+        "main": {"source": write_rows(tmp_path / "questions.jsonl", QUESTIONS)},
+        "more": {"source": write_rows(tmp_path / "more.jsonl", rows)},
+    }
+    config["objective"] = [{"grpo": {}}, {"grpo": {"source": "more"}}]
+    config["train"]["batch_size"] = 16
+    burnish.train(config)
+    [first, _] = ledger(Path(config["output"]))
+    apart = [first[f"sources/{name}/reward"] for name in ("main", "more")]
+    assert first["reward"] == pytest.approx(sum(apart) / 2)
+
+
+@pytest.mark.parametrize("loss", ["dpo"])
+def test_pairs_of_a_group_train_any_loss_on_preferences(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch, loss: str
+) -> None:
+    seen: list[list[Unit]] = []
+    run = StepRunner.run
+
+    def keep(self: StepRunner, units: Sequence[Unit], *arguments: Any, **options: Any) -> Any:
+        seen.append(list(units))
+        return run(self, units, *arguments, **options)
+
+    monkeypatch.setattr(StepRunner, "run", keep)
+    config = run_of(make_config, pairs="all")
+    config |= {"objective": [{loss: {}}], "train": {"batch_size": 12, "steps": 1}}
+    burnish.train(config, data=QUESTIONS)
+    [line] = ledger(Path(config["output"]))
+    assert line["grad_norm"] > 0
+    [units] = seen
+    assert {unit.kind for unit in units} == {"preference"}
+    known = {one.ids.tobytes(): one.reward for one in journal(config).read(0) or ()}
+    for unit in units:
+        better, worse = (known[unit.sequence(role).ids.tobytes()] for role in ("chosen", "rejected"))
+        assert better > worse
