@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from typing import Any, get_args
 
 import torch
-from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from burnish.batch.spans import PREFIX, Part
@@ -90,7 +89,7 @@ def breakdown(events: Iterable[Any], seconds: float, steps: int) -> dict[str, fl
     for event in events:
         kernels += getattr(event, "self_device_time_total", 0) / 1e6
         for part in PARTS:
-            if event.name == PREFIX + part and event.device_type == DeviceType.CPU:
+            if event.name == PREFIX + part and event.device_type.name == "CPU":
                 spans.append((event.time_range.start / 1e6, event.time_range.end / 1e6, part, event.device_time_total / 1e6))
     host: dict[str, float] = dict.fromkeys(PARTS, 0.0)
     device: dict[str, float] = dict.fromkeys(PARTS, 0.0)
