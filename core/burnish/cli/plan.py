@@ -39,7 +39,7 @@ def plan(
     registry = plugins.load(loaded.plugins.disable)
     loaded = with_plugin_options(loaded, registry)
     if simulate:
-        from burnish.cli.simulate import Assumed, simulation
+        from burnish.engine.prediction import Assumed, simulation
 
         assumed = Assumed(like, mean_length, spread, token_s, row_s, rows, train_s, send_s, in_flight)
         for line in simulation(loaded, assumed):

@@ -1,4 +1,4 @@
-"""The part of `burnish plan` that simulates: what a schedule of rollouts costs. In: a config and timings. Out: sentences."""
+"""What a schedule of rollouts costs, in words: `burnish plan --simulate`. In: a config and timings. Out: sentences."""
 
 from __future__ import annotations
 
