@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 from policy import HERE
-from runs import MakeConfig, ledger
+from runs import MakeConfig, ledger, write_rows
 
 import burnish
+from burnish.cli.plan import steps
 from burnish.config import load_config
+from burnish.config.defaults import with_plugin_options
 from burnish.config.sections import KLInRewardSection, OpponentsSection, RolloutSection
+from burnish.engine.forecast import forecast
 from burnish.objective.compose import Objective
 from burnish.registry import load
 
@@ -129,3 +132,21 @@ def test_two_steps(name: str, make_config: MakeConfig) -> None:
     lines = ledger(Path(config["output"]))
     assert [line["step"] for line in lines] == [1, 2]
     assert all(line["grad_norm"] > 0 for line in lines)
+
+
+@pytest.mark.parametrize("name", ["dapo", "ppo", "online_dpo", "a2po"])
+def test_what_is_planned(name: str, make_config: MakeConfig, tmp_path: Path) -> None:
+    """One rollout batch an epoch: eight prompts, and so many completions, or pairs, of each."""
+    registry = load()
+    config = make_config(rollout={"prompts": 8, "rewards": ["exact_match"], "sampling": {"max_new_tokens": 4}})
+    del config["objective"], config["optimizer"]
+    config["data"]["main"]["source"] = write_rows(tmp_path / "questions.jsonl", QUESTIONS)
+    config |= {"recipe": name, "train": {"batch_size": 4, "epochs": 1.0}}
+    read = load_config(config, registry=registry)
+    assert read.rollout is not None
+    found = forecast(with_plugin_options(read, registry), registry)
+    rest = METHODS[name][4]
+    units = 8 if rest.get("pairs") else 8 * rest.get("group_size", 8)
+    assert found.num_steps == rest.get("epochs", 1) * units // 4
+    planned = [*steps(read, found)]
+    assert ("pairs" in planned[0]) == (rest.get("pairs") is not None)

@@ -8,13 +8,14 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from policy import online
+from policy import HERE, online
 from runs import MakeConfig, ledger, write_rows
 
 import burnish
 from burnish.data.units import Unit
+from burnish.engine.manifest import verify_folder
 from burnish.engine.step import StepRunner
-from burnish.errors import ConfigError, RunError
+from burnish.errors import ConfigError, RewardError, RunError
 from burnish.rollout.journal import Journal
 
 QUESTIONS = [{"prompt": f"q {number}: "} for number in range(12)]
@@ -47,6 +48,17 @@ def test_the_run_goes_on_without_completions_whose_reward_fails(make_config: Mak
         odd = one.ids[one.own][0] % 2 == 1
         assert (one.outcome == "reward_error") == odd
         assert ("ValueError: an odd one" in one.error) == odd
+
+
+def test_a_reward_that_hangs_ends_the_run_with_a_valid_checkpoint(make_config: MakeConfig, tmp_path: Path) -> None:
+    (tmp_path / "hangs.py").write_text(
+        "import time\n\nCALLS = []\n\n\ndef hangs(completions, **_):\n    CALLS.append(1)\n"
+        "    time.sleep(60 if len(CALLS) > 1 else 0)\n    return [float(len(one)) for one in completions]\n"
+    )
+    config = run_of(make_config, rewards=[{f"{tmp_path / 'hangs.py'}:hangs": {"time_limit": 3.0}}])
+    with pytest.raises(RewardError, match=r"the reward 'hangs' took longer than its time limit of 3 s for 8 completions"):
+        burnish.train(config, data=QUESTIONS)
+    verify_folder(Path(config["output"]) / "checkpoints/step-000001")
 
 
 def test_where_no_reward_ever_applies_the_run_ends_and_says_so(make_config: MakeConfig) -> None:
@@ -120,7 +132,7 @@ def test_rewards_of_each_source_apart(make_config: MakeConfig, tmp_path: Path) -
     assert first["reward"] == pytest.approx(sum(apart) / 2)
 
 
-@pytest.mark.parametrize("loss", ["dpo"])
+@pytest.mark.parametrize("loss", ["dpo", "ipo", "simpo"])
 def test_pairs_of_a_group_train_any_loss_on_preferences(
     make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch, loss: str
 ) -> None:
@@ -143,3 +155,28 @@ def test_pairs_of_a_group_train_any_loss_on_preferences(
     for unit in units:
         better, worse = (known[unit.sequence(role).ids.tobytes()] for role in ("chosen", "rejected"))
         assert better > worse
+
+
+def test_pairs_need_a_loss_on_preferences_and_one_that_needs_them_says_so(make_config: MakeConfig) -> None:
+    with pytest.raises(ConfigError, match="needs trajectory"):
+        burnish.train(run_of(make_config, pairs="best_worst") | {"objective": [{"grpo": {}}]}, data=QUESTIONS)
+    with pytest.raises(ConfigError, match="`pairs: opponents` needs them"):
+        burnish.train(run_of(make_config, pairs="opponents"), data=QUESTIONS)
+    copied = {f"{HERE.with_name('copied.py')}:Copied": {"model": run_of(make_config)["model"]["name"]}}
+    with pytest.raises(ConfigError, match="this backend cannot draw from a mixture"):
+        burnish.train(run_of(make_config, opponents={}, backend=copied), data=QUESTIONS)
+
+
+def test_a_sampler_that_disagrees_ends_the_run_before_the_update(make_config: MakeConfig) -> None:
+    config = run_of(make_config, mismatch={"stop": 1e-12})
+    config["objective"] = [{"grpo": {}}]
+    with pytest.raises(RunError, match="trainer and sampler differ by"):
+        burnish.train(config, data=QUESTIONS)
+
+
+def test_the_difference_to_the_sampler_is_logged(make_config: MakeConfig) -> None:
+    config = run_of(make_config)
+    config["objective"] = [{"grpo": {}}]
+    burnish.train(config, data=QUESTIONS)
+    for line in ledger(Path(config["output"])):
+        assert 0 <= line["sampling/sampling_logp_difference/mean"] <= line["sampling/sampling_logp_difference/max"] < 1e-4
