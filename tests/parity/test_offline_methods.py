@@ -380,7 +380,7 @@ def test_every_loss_type_and_option_of_trl_is_in_the_table() -> None:
 
 def test_every_method_has_an_oracle(capsys: pytest.CaptureFixture[str]) -> None:
     """Every loss and weight that learns from given data; the table goes to the terminal. `divergence`, `bradley_terry`, `prm`,
-    `online_dpo` and the losses of ratings have files of their own; `xpo`, of pairs that are drawn, is in its package's tests."""
+    `online_dpo` and the losses of ratings have files of their own; `xpo`, whose pairs are drawn, has its package's tests."""
     registry = load()
     with_trl = {name.split()[0] for name in CASES} | {"divergence", "bradley_terry", "prm", "online_dpo"}
     with_arithmetic = {"bco", "beta_dpo", "plackett_luce", "regression", "ordinal", "xpo"}
