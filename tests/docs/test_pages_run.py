@@ -104,4 +104,6 @@ def test_page_runs(
         bin = request.getfixturevalue("docs_environment") / "bin"
     environment = commands(bin)
     for block in blocks(page):
+        if block.name and block.name.endswith(".py"):  # another page, or a test, may have imported a module of that name
+            monkeypatch.delitem(sys.modules, Path(block.name).stem, raising=False)
         run_block(block, docs_folder, namespace, environment)
