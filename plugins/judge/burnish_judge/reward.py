@@ -18,18 +18,12 @@ OWN = ("rubric", "low", "high")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judge:
+class Judge(Endpoint):
     """What a language model thinks of a completion: 0 at `low`, 1 at `high`; None where its answer ends without a score.
 
     Nothing is asked of it before there are completions to judge.
     """
 
-    url: str
-    """The endpoint, up to the version: `https://HOST/v1`."""
-    model: str
-    """By the name that the endpoint knows."""
-    key: str | None = None
-    """The environment variable that holds the key; null where none is asked for."""
     rubric: str = QUALITY
     """What to judge by."""
     template: str = TEMPLATE
@@ -43,19 +37,13 @@ class Judge:
     """Of the judge."""
     max_tokens: int = 512
     """Tokens of the judge's answer."""
-    concurrency: int = 8
-    """Completions that are judged at once."""
-    timeout: float = 60.0
-    """Seconds of one request."""
-    retries: int = 5
-    """How often one is tried again."""
 
     def __post_init__(self) -> None:
         if not self.low < self.high:
             raise ValueError(f"low must be below high, got {self.low} and {self.high}")
         if "completion" not in names_in(self.template):
             raise ValueError("template: {completion} is missing, so the judge would not see what it judges")
-        self._endpoint()
+        super().__post_init__()
 
     async def __call__(self, prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float | None]:
         """prompts, completions: texts, or lists of messages; columns: those that the template names are filled in."""
@@ -67,7 +55,7 @@ class Judge:
         for place in range(len(completions)):
             row = {name: known[name][place] for name in asked}
             texts.append(filled(self.template, {**self._own(), **row}))
-        async with Client(self._endpoint()) as client:
+        async with Client(self) as client:
             return list(await asyncio.gather(*(self._judged(client, text) for text in texts)))
 
     async def _judged(self, client: Client, text: str) -> float | None:
@@ -80,13 +68,3 @@ class Judge:
 
     def _own(self) -> dict[str, str]:
         return {"rubric": self.rubric, "low": f"{self.low:g}", "high": f"{self.high:g}"}
-
-    def _endpoint(self) -> Endpoint:
-        return Endpoint(
-            url=self.url,
-            model=self.model,
-            key=self.key,
-            concurrency=self.concurrency,
-            timeout=self.timeout,
-            retries=self.retries,
-        )

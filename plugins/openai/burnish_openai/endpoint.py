@@ -31,19 +31,20 @@ class EndpointError(BurnishError):
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
-    """Where and how to ask.
-
-    url: up to the version, such as `https://api.openai.com/v1`. model: by the name that the endpoint knows. key: the variable
-    of the environment that holds the key, None where none is asked for. concurrency: requests that wait at once. timeout:
-    seconds of one. retries: how often one is tried again.
-    """
+    """Where and how to ask. What asks has these among its options, by being one."""
 
     url: str
+    """The endpoint, up to the version: `https://HOST/v1`."""
     model: str
+    """By the name that the endpoint knows."""
     key: str | None = None
+    """The environment variable that holds the key; null where none is asked for."""
     concurrency: int = 8
+    """Requests that wait at once."""
     timeout: float = 60.0
+    """Seconds of one request."""
     retries: int = 5
+    """How often one is tried again."""
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)

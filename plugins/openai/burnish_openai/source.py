@@ -19,30 +19,15 @@ from burnish_openai.endpoint import Client, Endpoint
 
 
 @dataclass(frozen=True, kw_only=True)
-class Teacher:
+class Teacher(Endpoint):
     """One row for each prompt, in the order of the file."""
 
     prompts: str
     """A JSONL file with a `prompt` in every row: text, or messages."""
     answers: str
     """The JSONL file in which answers are kept."""
-    url: str
-    """The endpoint, up to the version: `https://HOST/v1`."""
-    model: str
-    """By the name that the endpoint knows."""
-    key: str | None = None
-    """The environment variable that holds the key; null where none is asked for."""
     sampling: dict[str, Any] = field(default_factory=dict)
     """Further fields of every request, such as `temperature` and `max_tokens`."""
-    concurrency: int = 8
-    """Requests that wait at once."""
-    timeout: float = 60.0
-    """Seconds of one request."""
-    retries: int = 5
-    """How often one is tried again."""
-
-    def __post_init__(self) -> None:
-        self._endpoint()
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         prompts = [_prompt(self.prompts, number, line) for number, line in enumerate(_lines(Path(self.prompts)), 1)]
@@ -54,16 +39,6 @@ class Teacher:
             said = kept[_key(prompt)]
             completion = said if isinstance(prompt, str) else [{"role": "assistant", "content": said}]
             yield {"prompt": prompt, "completion": completion}
-
-    def _endpoint(self) -> Endpoint:
-        return Endpoint(
-            url=self.url,
-            model=self.model,
-            key=self.key,
-            concurrency=self.concurrency,
-            timeout=self.timeout,
-            retries=self.retries,
-        )
 
     def _kept(self) -> dict[str, str]:
         """Answers by prompt, of this model with this sampling. A last line that was cut short is left out."""
@@ -83,7 +58,7 @@ class Teacher:
         with path.open("a+", encoding="utf-8") as file:
             if path.stat().st_size and not path.read_bytes().endswith(b"\n"):
                 file.write("\n")  # after a line that was cut short
-            async with Client(self._endpoint()) as client:
+            async with Client(self) as client:
 
                 async def one(key: str, prompt: Any) -> None:
                     messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
