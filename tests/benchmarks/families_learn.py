@@ -11,14 +11,14 @@ models), beside naming the most frequent first wrong step always.
 
 from __future__ import annotations
 
-import argparse
-import platform
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from learning_table import show
 
 import burnish
 from burnish import registry
@@ -166,41 +166,18 @@ def baseline(family: Family, data: Path) -> float | None:
     return majority(evidence.true).f1
 
 
-def report(family: Family, data: Path, seeds: range) -> list[str]:
-    rows, floor = [], baseline(family, data)
-    still = 0.0
+def report(family: Family, data: Path, seeds: range) -> Iterator[tuple[object, ...]]:
+    floor, still = baseline(family, data), 0.0
     for seed in seeds:
         if family.fresh or seed == seeds[0]:
             still, _ = train(family, data, seed, 0.0)
         after, seconds = train(family, data, seed, family.rate)
         against = max(still, floor or still)
-        verdict = "" if after > against else "no gain"
         cells = (family.name, family.folder, f"{family.rate:g}", f"{family.steps} x {family.batch_size}", seed, family.measure)
-        numbers = ("" if floor is None else f"{floor:.3f}", f"{still:.4f}", f"{after:.4f}", f"{after - against:+.4f}", verdict)
-        rows.append(f"| {' | '.join(map(str, (*cells, *numbers, f'{seconds:.0f}')))} |")
-        print(rows[-1], flush=True)
-    return rows
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder of the shared data sets")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--only", default="", help="run only the families whose name contains this")
-    parser.add_argument("--write", type=Path, help="Markdown file to write the table to")
-    arguments = parser.parse_args()
-    head = [
-        "| method | data | lr | steps x units | seed | held-out measure | floor | lr 0 | after | gain | | seconds |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    print("\n".join(head), flush=True)
-    chosen = [family for family in FAMILIES if arguments.only in family.name]
-    table = [row for family in chosen for row in report(family, arguments.data, range(arguments.seeds))]
-    if arguments.write:
-        machine = f"{platform.processor() or platform.machine()}, burnish {burnish.__version__}, {time.strftime('%Y-%m-%d')}"
-        arguments.write.parent.mkdir(parents=True, exist_ok=True)
-        arguments.write.write_text(f"{__doc__}\n{machine}\n\n" + "\n".join([*head, *table]) + "\n", encoding="utf-8")
+        numbers = ("" if floor is None else f"{floor:.3f}", f"{still:.4f}", f"{after:.4f}", f"{after - against:+.4f}")
+        yield *cells, *numbers, "" if after > against else "no gain", f"{seconds:.0f}"
 
 
 if __name__ == "__main__":
-    main()
+    run_by = ("method", "data", "lr", "steps x units", "seed", "held-out measure")
+    show(__doc__ or "", (*run_by, "floor", "lr 0", "after", "gain", "", "seconds"), FAMILIES, report)

@@ -11,13 +11,14 @@ was never trained decides by its own taste (`simpo` with weight 0 measures it an
 
 from __future__ import annotations
 
-import argparse
-import platform
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from learning_table import show
 
 import burnish
 from burnish.api import RunResult
@@ -85,42 +86,20 @@ def run(case: Case, data: Path, adapter: str, seed: int, rate: float) -> tuple[R
     return result, time.perf_counter() - started
 
 
-def report(case: Case, data: Path, seeds: int) -> list[str]:
-    rows = []
+def report(case: Case, data: Path, seeds: range) -> Iterator[tuple[object, ...]]:
     for adapter, rate in case.rates.items():
         untrained = run(case, data, adapter, 0, 0.0)[0].evaluation
         still = untrained[case.measure]
         against = max(still, case.chance)
-        for seed in range(seeds):
+        for seed in seeds:
             result, seconds = run(case, data, adapter, seed, rate)
             after = result.evaluation[case.measure]
             share = "" if case.chance else f" ({(after / against - 1) * 100:+.1f} %)"
             taste = f"{untrained[TASTE]:.3f} -> {result.evaluation[TASTE]:.3f}" if TASTE in untrained else ""
             cells = (case.name, adapter, f"{rate:g}", case.steps, seed, case.measure.removeprefix("eval/"))
-            numbers = (f"{still:.4f}", f"{after:.4f}", f"{after - against:+.4f}{share}", taste, f"{seconds:.0f}")
-            rows.append(f"| {' | '.join(map(str, (*cells, *numbers)))} |")
-            print(rows[-1], flush=True)
-    return rows
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder of the shared data sets")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--only", default="", help="run only the cases whose name contains this")
-    parser.add_argument("--write", type=Path, help="Markdown file to write the table to")
-    arguments = parser.parse_args()
-    head = [
-        "| case | weights | lr | steps | seed | held-out | with lr 0 | after | gain | own taste | seconds |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    print("\n".join(head), flush=True)
-    table = [row for case in CASES if arguments.only in case.name for row in report(case, arguments.data, arguments.seeds)]
-    if arguments.write:
-        arguments.write.parent.mkdir(parents=True, exist_ok=True)
-        machine = f"{platform.processor() or platform.machine()}, burnish {burnish.__version__}, {time.strftime('%Y-%m-%d')}"
-        arguments.write.write_text(f"{__doc__}\n{machine}\n\n" + "\n".join([*head, *table]) + "\n", encoding="utf-8")
+            yield *cells, f"{still:.4f}", f"{after:.4f}", f"{after - against:+.4f}{share}", taste, f"{seconds:.0f}"
 
 
 if __name__ == "__main__":
-    main()
+    columns = ("case", "weights", "lr", "steps", "seed", "held-out", "with lr 0", "after", "gain", "own taste", "seconds")
+    show(__doc__ or "", columns, CASES, report)
