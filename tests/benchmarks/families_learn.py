@@ -137,10 +137,10 @@ def judged(family: Family, test: Path, result: RunResult) -> Evidence:
 POLITE, STEPS = "pref_politeness", "stepwise_mistakes"
 FAMILIES = [
     Family("dft", ["dft"], "instruct_alpaca", "token accuracy", 5e-5, 8, 12, 160, reported("mean_token_accuracy"), floor=None),
-    Family("simpo", ["simpo"], POLITE, "pair accuracy", 5e-5, 10, 8, 128, reported("rewards/accuracies")),
+    Family("simpo", ["simpo"], POLITE, "pair accuracy", 1e-4, 16, 8, 128, reported("rewards/accuracies")),
     Family("kto", ["kto"], POLITE, "AUC", 2e-5, 8, 12, 128, implicit_auc, {"pairing": "undo"}, held=120),
     Family("bradley_terry", ["bradley_terry"], POLITE, "pair accuracy", 1e-4, 14, 8, 128, reported("accuracy"), fresh=True),
-    Family("prm", ["prm"], STEPS, "F1", 5e-5, 22, 8, 320, first_wrong_f1, task="tracking_shuffled_objects", fresh=True),
+    Family("prm", ["prm"], STEPS, "F1", 1e-4, 64, 8, 320, first_wrong_f1, task="tracking_shuffled_objects", fresh=True),
 ]
 
 
