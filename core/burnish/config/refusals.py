@@ -9,9 +9,8 @@ from collections.abc import Iterator, Mapping
 
 from burnish.config.custom import NamedValue, named_values
 from burnish.config.sections import Sections, SourceSection
-from burnish.data.pairing import GIVES, kind_after
 from burnish.errors import DataError, PluginError, did_you_mean
-from burnish.registry import FormatRecord, LossRecord, Registry, custom_hash, is_custom, serves
+from burnish.registry import PAIRINGS, FormatRecord, LossRecord, Registry, custom_hash, is_custom, kind_after, serves
 
 MAIN = "main"
 
@@ -70,7 +69,7 @@ def _kind(section: SourceSection, formats: Mapping[str, str]) -> str | None:
     """The kind of a source's examples, None where that is found out from its rows."""
     if section.format in formats:
         return kind_after(section.pairing, formats[section.format])
-    return None if section.pairing is None else next(iter(GIVES[section.pairing].values()))
+    return None if section.pairing is None else next(iter(PAIRINGS[section.pairing].values()))
 
 
 def _entries(config: Sections) -> Iterator[tuple[int, str, dict[str, object]]]:

@@ -19,24 +19,8 @@ from burnish.errors import DataError
 
 Read: TypeAlias = tuple[Place, Example | RowError]
 
-GIVES = {
-    "all": {"ranked": "preference", "rated": "preference", "unpaired": "preference"},
-    "best_worst": {"ranked": "preference", "rated": "preference", "unpaired": "preference"},
-    "undo": {"preference": "unpaired"},
-}
-"""What `pairing` says -> the kinds of rows that it takes -> the kind that it gives."""
-
 ACROSS_ROWS = ("rated", "unpaired")
 """Kinds of which a pair is made of two rows, wherever they stand."""
-
-
-def kind_after(pairing: str | None, kind: str) -> str:
-    """The kind of examples that `pairing` makes of those of `kind`. DataError: of these it makes none."""
-    if pairing is None:
-        return kind
-    if kind not in GIVES[pairing]:
-        raise DataError(f"pairing: '{pairing}' takes {' or '.join(GIVES[pairing])} rows; these are {kind}")
-    return GIVES[pairing][kind]
 
 
 def check_streaming(pairing: str | None, kind: str) -> None:

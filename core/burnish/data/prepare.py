@@ -18,13 +18,14 @@ from burnish.data import cache, split
 from burnish.data.detect import convert, detect_format
 from burnish.data.examples import Example, Row, RowError
 from burnish.data.formats import Format
-from burnish.data.pairing import check_streaming, kind_after, paired
+from burnish.data.pairing import check_streaming, paired
 from burnish.data.render import Rendered, Renderer
 from burnish.data.report import SHOWN, SourceReport
 from burnish.data.sources import Place, RowSource, open_source
 from burnish.data.store import SCHEMA, Units, to_batch
 from burnish.data.units import Unit
 from burnish.errors import DataError
+from burnish.registry.kinds import kind_after
 from burnish.registry.sources import source_file
 
 if TYPE_CHECKING:

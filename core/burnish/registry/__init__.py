@@ -8,9 +8,9 @@ for.
 from burnish.registry.custom import custom_hash, is_custom
 from burnish.registry.discovery import PluginInfo
 from burnish.registry.hookspecs import RECORD_HOOKS, hookimpl
+from burnish.registry.kinds import DATA_KINDS, PAIRINGS, kind_after, serves
 from burnish.registry.lookup import Registry, differences, load
 from burnish.registry.records import (
-    DATA_KINDS,
     REDUCTIONS,
     AdvantageRecord,
     BackendRecord,
@@ -26,11 +26,11 @@ from burnish.registry.records import (
     RewardRecord,
     SourceRecord,
     WeightRecord,
-    serves,
 )
 
 __all__ = [
     "DATA_KINDS",
+    "PAIRINGS",
     "RECORD_HOOKS",
     "REDUCTIONS",
     "AdvantageRecord",
@@ -53,6 +53,7 @@ __all__ = [
     "differences",
     "hookimpl",
     "is_custom",
+    "kind_after",
     "load",
     "serves",
 ]

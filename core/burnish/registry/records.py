@@ -10,23 +10,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from burnish.errors import PluginError, did_you_mean
+from burnish.registry.kinds import DATA_KINDS
 
 API = 1
-
-DATA_KINDS = (
-    "text",
-    "chat",
-    "prompt_completion",
-    "preference",
-    "triple",
-    "ranked",
-    "rated",
-    "unpaired",
-    "stepwise",
-    "prompt",
-    "trajectory",
-)
-"""The canonical kinds of example, one dataclass each in `burnish.data.examples`."""
 
 REDUCTIONS = ("token_mean", "sequence_mean", "sequence_token_mean", "pair_mean", "list_mean")
 """How the unreduced terms of a loss become one number, unless the config says otherwise; formulas:
@@ -38,11 +24,6 @@ MASKS = ("completion", "all", "assistant", "last", "end", "steps", "last_step")
 TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 NAME = re.compile(r"[a-z][a-z0-9]*([_-][a-z0-9]+)*")
 MODEL_NAME = re.compile(r"[a-z][a-z0-9]*([._-][a-z0-9]+)*")
-
-
-def serves(kind: str, need: str) -> bool:
-    """Whether examples of `kind` feed a loss whose record says `data=need`: a triple holds a pair, all hold sequences."""
-    return need in ("sequence", kind) or (need, kind) == ("preference", "triple")
 
 
 @dataclass(frozen=True, kw_only=True)
