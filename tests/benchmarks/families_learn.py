@@ -29,14 +29,14 @@ from burnish.data.prepare import open_reader
 from burnish.data.render import Renderer
 from burnish.data.units import Unit
 from burnish.engine.saved import open_saved
+from burnish.judging.classifier import Classifier
+from burnish.judging.contests import auc
+from burnish.judging.evidence import Evidence
+from burnish.judging.steps import FirstWrong, majority
 from burnish.model.check import check_layout
 from burnish.model.roles import Roles
 from burnish.model.scorer import Scorer
 from burnish.model.signals import logp
-from burnish.rollout.classifier import Classifier
-from burnish.rollout.contests import auc
-from burnish.rollout.evidence import Evidence
-from burnish.rollout.steps import FirstWrong, majority
 
 MODEL = "smollm2-135m-instruct"
 Measure = Callable[["Family", Path, RunResult], float]

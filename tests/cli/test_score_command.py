@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 from burnish.cli.main import app
 from burnish.cli.score import summary
 from burnish.data.examples import Example, Preference, Ranked, Rated, Side, Stepwise, Unpaired
-from burnish.rollout.classifier import Verdict
-from burnish.rollout.evidence import Evidence
+from burnish.judging.classifier import Verdict
+from burnish.judging.evidence import Evidence
 from burnish.testing import tiny_model, tiny_tokenizer
 
 PAIRS = [

@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 CORE = ROOT / "core" / "burnish"
-FLOW = ("data", "batch", "model", "objective", "engine")
+FLOW = ("config", "data", "batch", "model", "objective", "rollout", "engine", "judging")
 TENSOR_FREE = ("registry", "config", "errors.py", "data/examples.py", "model/signals.py")
 
 
@@ -92,7 +92,8 @@ def test_core_imports_no_plugin() -> None:
 
 
 def test_data_flows_one_way() -> None:
-    """data -> batch -> model -> objective -> engine: a room imports only rooms before it."""
+    """data -> batch -> model -> objective -> engine, rollouts between the last two, judges behind: a room imports only rooms
+    before it, and config none of them."""
     rank = {name: place for place, name in enumerate(FLOW)}
     back = set()
     for room in FLOW:

@@ -16,7 +16,7 @@ import typer
 if TYPE_CHECKING:
     from burnish.data.examples import Example, Row
     from burnish.data.prepare import Reader
-    from burnish.rollout.evidence import Evidence
+    from burnish.judging.evidence import Evidence
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 CHUNK = 64
@@ -39,9 +39,9 @@ def score(
     from burnish.config.sections import SourceSection
     from burnish.data.prepare import open_reader
     from burnish.errors import RunError
-    from burnish.rollout.classifier import Classifier
-    from burnish.rollout.evidence import Evidence
-    from burnish.rollout.steps import check_aggregate
+    from burnish.judging.classifier import Classifier
+    from burnish.judging.evidence import Evidence
+    from burnish.judging.steps import check_aggregate
 
     evidence = Evidence(check_aggregate(aggregate))
     if out is not None and out.exists():
@@ -81,7 +81,7 @@ def summary(evidence: Evidence, are_log_odds: bool) -> Iterator[str]:
 
 
 def _preferences(evidence: Evidence, are_log_odds: bool) -> Iterator[str]:
-    from burnish.rollout.contests import accuracy, calibration, calibration_error
+    from burnish.judging.contests import accuracy, calibration, calibration_error
 
     if not evidence.margins:
         return
@@ -94,7 +94,7 @@ def _preferences(evidence: Evidence, are_log_odds: bool) -> Iterator[str]:
 
 
 def _marks(evidence: Evidence) -> Iterator[str]:
-    from burnish.rollout.contests import auc, rank_correlation
+    from burnish.judging.contests import auc, rank_correlation
 
     if evidence.rated and (correlation := rank_correlation(*zip(*evidence.rated, strict=True))) is not None:
         yield f"rank correlation with ratings {correlation:.4f}"
@@ -103,7 +103,7 @@ def _marks(evidence: Evidence) -> Iterator[str]:
 
 
 def _mistakes(evidence: Evidence) -> Iterator[str]:
-    from burnish.rollout.steps import FirstWrong, majority
+    from burnish.judging.steps import FirstWrong, majority
 
     if evidence.true:
         found, most = FirstWrong.of(evidence.named, evidence.true), majority(evidence.true)
@@ -114,7 +114,7 @@ def _mistakes(evidence: Evidence) -> Iterator[str]:
 
 
 def _contest(evidence: Evidence) -> Iterator[str]:
-    from burnish.rollout.evidence import WRITERS
+    from burnish.judging.evidence import WRITERS
 
     if not (table := evidence.standings()):
         yield (

@@ -8,11 +8,11 @@ from functools import cached_property
 from typing import Any
 
 from burnish.errors import RewardError
+from burnish.judging.classifier import MAIN, MICRO_BATCH_TOKENS, Classifier
+from burnish.judging.steps import Aggregate, aggregate, check_aggregate
 from burnish.registry import load
-from burnish.rollout.classifier import MAIN, MICRO_BATCH_TOKENS, Classifier
 from burnish.rollout.contract import Steps
 from burnish.rollout.prompts import as_said, text_of
-from burnish.rollout.steps import Aggregate, aggregate, check_aggregate
 from burnish_prm.placing import ends_of_steps
 
 

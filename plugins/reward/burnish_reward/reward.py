@@ -9,8 +9,8 @@ from typing import Any
 
 from burnish.data.examples import PromptCompletion
 from burnish.errors import RewardError
+from burnish.judging.classifier import MAIN, MICRO_BATCH_TOKENS, Classifier
 from burnish.registry import load
-from burnish.rollout.classifier import MAIN, MICRO_BATCH_TOKENS, Classifier
 from burnish.rollout.prompts import as_said
 
 

@@ -7,7 +7,7 @@ from dataclasses import astuple
 import pytest
 
 from burnish.errors import RewardError
-from burnish.rollout.steps import FirstWrong, aggregate, check_aggregate, first_wrong, majority
+from burnish.judging.steps import FirstWrong, aggregate, check_aggregate, first_wrong, majority
 
 
 def test_four_ways_to_aggregate() -> None:

@@ -12,9 +12,9 @@ from itertools import combinations
 from typing import Any
 
 from burnish.data.examples import Example, Rated, Stepwise, Unpaired
-from burnish.rollout.classifier import MAIN, Verdict
-from burnish.rollout.contests import Standing, standings
-from burnish.rollout.steps import Aggregate, aggregate, first_wrong
+from burnish.judging.classifier import MAIN, Verdict
+from burnish.judging.contests import Standing, standings
+from burnish.judging.steps import Aggregate, aggregate, first_wrong
 
 WRITERS = ("model", "solver", "source")
 """Columns that may say who wrote an answer; of a pair `chosen_model` and `rejected_model`, and so on."""

@@ -10,8 +10,8 @@ import torch
 
 from burnish.data.examples import Example, Preference, Prompt, PromptCompletion, Ranked, Stepwise, Text
 from burnish.errors import DataError, ModelError
+from burnish.judging.classifier import Classifier
 from burnish.registry import Registry, load
-from burnish.rollout.classifier import Classifier
 from burnish.testing import tiny_model, tiny_tokenizer
 
 ASK = ({"role": "user", "content": "2 + 2?"},)

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from burnish.rollout.contests import accuracy, auc, calibration, calibration_error, rank_correlation, standings
+from burnish.judging.contests import accuracy, auc, calibration, calibration_error, rank_correlation, standings
 
 
 def test_a_tie_is_not_won() -> None:
