@@ -84,13 +84,18 @@ def burnish_environments() -> list[EnvironmentRecord]:
 def burnish_parsers() -> list[ParserRecord]:
     """Calls of tools in the forms that most models write."""
     summaries = {
-        "hermes": "<tool_call>{json}</tool_call>: Hermes, Qwen, SmolLM",
-        "llama3": "a JSON object alone: Llama 3",
-        "mistral": "[TOOL_CALLS] and JSON: Mistral",
+        "calls:hermes": "<tool_call>{json}</tool_call>: Hermes, Qwen, SmolLM",
+        "calls:llama3": "a JSON object alone: Llama 3",
+        "calls:mistral": "[TOOL_CALLS] and JSON: Mistral",
+        "tagged_calls:qwen3_coder": "<function=name><parameter=key>: Qwen3-Coder, Qwen3.5, Nemotron 3",
+        "tagged_calls:glm": "<tool_call>name<arg_key><arg_value>: GLM 4.5 and later",
+        "tagged_calls:minimax": "<invoke name=...><parameter name=...>: MiniMax M2, DeepSeek V3.2",
     }
     return [
-        ParserRecord(name=name, target=f"burnish.rollout.environments.calls:{name}", summary=summary, api=1)
-        for name, summary in summaries.items()
+        ParserRecord(
+            name=where.partition(":")[2], target=f"burnish.rollout.environments.{where}", summary=summary, api=1
+        )
+        for where, summary in summaries.items()
     ]
 
 

@@ -1,6 +1,7 @@
 """What the policy asks for: calls of tools, read from its text in the form that its family of models writes.
 
 In: the text of one turn. Out: calls, in order; one that cannot be read says why, for the policy to hear. Knows no tool.
+Here are the forms whose arguments are JSON; those in tags are `tagged_calls`.
 """
 
 from __future__ import annotations
@@ -56,8 +57,17 @@ def mistral(text: str) -> list[ToolCall]:
 PYTHON_TAG = "<|python_tag|>"
 _BLOCK = re.compile(r"<tool_call>\s*(.*?)\s*(?:</tool_call>|\Z)", re.DOTALL)
 _END = re.compile(r"(<\|[a-z_]+\|>|</s>)\s*\Z")
-_SIGNS = (("<function=", ""), ("<tool_call>", "hermes"), ("[TOOL_CALLS]", "mistral"), (PYTHON_TAG, "llama3"))
-"""What a chat template says, and who reads the calls that it asks for; '' where nobody does."""
+_SIGNS = (
+    ("<function=", "qwen3_coder"),
+    ("<arg_key>", "glm"),
+    ('invoke name="', "minimax"),
+    *((sign, "") for sign in ("<｜tool▁call▁begin｜>", "<|tool_call_begin|>", "to=functions", "<start_function_call>")),
+    ("<tool_call>", "hermes"),
+    ("[TOOL_CALLS]", "mistral"),
+    (PYTHON_TAG, "llama3"),
+)
+"""What a chat template says, and who reads the calls that it asks for; '' where nobody does: DeepSeek V3, Kimi K2, gpt-oss,
+FunctionGemma."""
 
 
 def parser_of(name: str, template: str, registry: Registry) -> Parser:

@@ -20,6 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from burnish.errors import ConfigError, did_you_mean
 from burnish.rollout.waiting import in_thread
 
+WORDS = {"None": None, "True": True, "False": False}
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -64,7 +66,7 @@ class Tool:
     async def __call__(self, given: Mapping[str, Any], time_limit: float | None = None, longest: int | None = None) -> Answer:
         """One call. time_limit: seconds; longest: characters of an answer, the rest is cut."""
         try:
-            checked = self.arguments.model_validate(dict(given))
+            checked = self._checked(dict(given))
         except ValidationError as error:
             wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
             return Answer(f"Error: {self.name} was called with wrong arguments: {wrong}", failed=True)
@@ -78,6 +80,18 @@ class Tool:
         except Exception as error:  # the policy's to hear, whatever it is
             return Answer(shortened(f"Error: {type(error).__name__}: {error}", longest), failed=True)
         return Answer(shortened(as_text(answer), longest))
+
+
+    def _checked(self, given: dict[str, Any]) -> BaseModel:
+        """The arguments as the type hints want them; a text that cannot be one is what it says: JSON, or a word of Python's."""
+        try:
+            return self.arguments.model_validate(given)
+        except ValidationError as error:
+            wrong = {one["loc"][0] for one in error.errors() if one["loc"]}
+            read = {name: _read(value) if name in wrong else value for name, value in given.items()}
+            if read == given:
+                raise
+        return self.arguments.model_validate(read)
 
 
 async def called(function: Callable[[], Any]) -> Any:
@@ -112,6 +126,16 @@ def by_name(tools: Iterable[Tool]) -> dict[str, Tool]:
 def unknown(name: str, tools: Iterable[str]) -> Answer:
     """The answer to a call of a tool that is not there."""
     return Answer(f"Error: no tool is called '{name}'. {did_you_mean(name, tools)}", failed=True)
+
+
+def _read(value: Any) -> Any:
+    """What a text says, where it says something; anything else as it is."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return WORDS[value] if value in WORDS else json.loads(value)
+    except ValueError:
+        return value
 
 
 def _signature(function: Callable[..., Any], name: str) -> inspect.Signature:

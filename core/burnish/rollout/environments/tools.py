@@ -36,8 +36,8 @@ class Tools:
     tools: tuple[Any, ...]
     """Functions, as `./file.py:function` or `module:function`; their type hints and docstrings are what the model is told."""
     parser: str = "auto"
-    """Who reads calls in the model's text: `hermes`, `llama3`, `mistral`, another registered one, or `./file.py:function`;
-    `auto` is what the chat template speaks of."""
+    """Who reads calls in the model's text: `hermes`, `llama3`, `mistral`, `qwen3_coder`, `glm`, `minimax`, another registered
+    one, or `./file.py:function`; `auto` is what the chat template speaks of."""
     max_turns: int = 8
     """Turns of the policy's at most; an episode that needs more is truncated."""
     call_time_limit: float | None = 30.0
