@@ -15,8 +15,9 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import httpx
 
@@ -24,7 +25,7 @@ from burnish.config.sections import SamplingSection
 from burnish.errors import ModelError
 from burnish.rollout.contract import Capabilities, Receipt
 from burnish.rollout.sampler import Completion
-from burnish_vllm.exchange import write_weights
+from burnish_vllm.exchange import write_adapter, write_weights
 from burnish_vllm.server import OtherWeights, Server, Unreachable
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class _Session:
 
 @dataclass(frozen=True)
 class _Sent:
-    """The weights that were last sent, kept for servers that come back without them."""
+    """The weights that were last sent, kept for servers that come back without them. path: a file, or an adapter's folder."""
 
     path: Path
     tag: str
@@ -58,9 +59,10 @@ class VLLM:
     """vLLM servers over HTTP.
 
     servers: their addresses. dtype: in which they hold weights, as their `--dtype` says. folder: where weights are left for
-    them, on a disk that they see too; none for a temporary one. in_flight: whether completions go on with new weights when
-    these come; else they are waited for. patience: seconds for which a server that is gone is waited for. timeout: seconds of
-    one request.
+    them, on a disk that they see too; none for a temporary one. adapters: whether a LoRA adapter is sent alone, to servers
+    started with `--enable-lora`; else it is sent merged into all weights. in_flight: whether completions go on when new weights
+    come; else they are waited for. patience: seconds for which a server that is gone is waited for. timeout: seconds of one
+    request.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class VLLM:
         servers: list[str] = [HERE],  # noqa: B006 - shown in configs as it is, and never changed
         dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16",
         folder: str | None = None,
+        adapters: bool = False,
         in_flight: bool = False,
         patience: float = 120.0,
         timeout: float = 600.0,
@@ -76,13 +79,14 @@ class VLLM:
         if not servers:
             raise ValueError("servers: name at least one")
         self.servers = [Server(url.rstrip("/")) for url in servers]
-        self.capabilities = Capabilities(in_flight=in_flight, dtype=dtype, replicas=len(servers))
+        self.capabilities = Capabilities(adapters=adapters, in_flight=in_flight, dtype=dtype, replicas=len(servers))
         self.patience, self.timeout = patience, timeout
         # Gone with this object, or with the process, should nobody close it.
         self._ours = None if folder else tempfile.TemporaryDirectory(prefix="burnish-vllm-", ignore_cleanup_errors=True)
         self._folder = Path(self._ours.name if self._ours is not None else str(folder)).absolute()
         self._run = uuid.uuid4().hex[:8]  # tells the weights of this run from those of others on the same servers
         self._sent: _Sent | None = None
+        self._old: list[Path] = []  # what was sent before, and may still be in use
         self._sessions: dict[asyncio.AbstractEventLoop, _Session] = {}
         self._turn = 0
 
@@ -104,17 +108,29 @@ class VLLM:
 
     async def update(self, version: int, weights: Mapping[str, Tensor]) -> Receipt:
         """Every server loads the weights; the receipt that all of them gave."""
+        return await self._send(version, partial(write_weights, weights=weights))
+
+    async def load_adapter(self, version: int, weights: Mapping[str, Tensor], config: Mapping[str, Any]) -> Receipt:
+        """Every server loads the adapter; the receipt that all of them gave."""
+        return await self._send(version, partial(write_adapter, weights=weights, config=config))
+
+    async def _send(self, version: int, write: Callable[[Path, str], Path]) -> Receipt:
         tag = f"{self._run}:{version}"
         self._folder.mkdir(parents=True, exist_ok=True)
-        path = await asyncio.to_thread(write_weights, self._folder, f"{self._run}-{version}-{uuid.uuid4().hex[:8]}", weights)
+        path = await asyncio.to_thread(write, self._folder, f"{self._run}-{version}-{uuid.uuid4().hex[:8]}")
         receipts = await asyncio.gather(*(self._push(server, path, tag) for server in self.servers))
         for server, receipt in zip(self.servers, receipts, strict=True):
             if receipt != receipts[0]:
                 raise ModelError(f"{server.url} loaded other weights than {self.servers[0].url}")
         before, self._sent = self._sent, _Sent(path, tag, receipts[0])
-        if before is not None:
-            before.path.unlink(missing_ok=True)
+        self._old += [before.path] if before is not None else []
+        self._drop([path for path in self._old if not any(server.uses(path) for server in self.servers)])
         return receipts[0]
+
+    def _drop(self, paths: list[Path]) -> None:
+        self._old = [path for path in self._old if path not in paths]
+        for path in paths:
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
     async def close(self) -> None:
         """Let the connections go, and the files."""
@@ -125,7 +141,7 @@ class VLLM:
         if self._ours is not None:
             self._ours.cleanup()
         elif self._sent is not None:
-            self._sent.path.unlink(missing_ok=True)
+            self._drop([*self._old, self._sent.path])
 
     async def _push(self, server: Server, path: Path, tag: str) -> Receipt:
         """Weights for one server, waiting for it where it is gone."""
@@ -133,6 +149,8 @@ class VLLM:
         async def push() -> Receipt:
             receipts = path.parent / f"{path.stem}-{uuid.uuid4().hex[:8]}"
             try:
+                if path.is_dir():
+                    return await server.load_adapter(self._session.client, path, receipts, tag)
                 return await server.push(self._session.client, path, receipts, tag, self.capabilities.in_flight)
             finally:
                 shutil.rmtree(receipts, ignore_errors=True)
@@ -145,7 +163,7 @@ class VLLM:
             if self._sent is None:
                 return
             with suppress(OtherWeights):
-                await self._patiently(lambda: server.require_own(self._session.client))
+                await self._patiently(lambda: server.require_all(self._session.client))
                 return  # somebody else did it while this waited
             log.warning("%s came back with other weights; it is sent those of %s again", server.url, self._sent.tag)
             server.tag = None

@@ -1,7 +1,7 @@
 """The folder through which weights go: what the trainer writes, what a worker reads, and the receipt that it leaves.
 
-In: tensors by name. Out: one safetensors file per version, one JSON file per worker that has loaded it. Used in both
-environments, so it imports neither burnish nor vLLM.
+In: tensors by name. Out: one safetensors file per version, or one folder of an adapter, and one JSON file per worker that has
+loaded it. Used in both environments, so it imports neither burnish nor vLLM.
 """
 
 from __future__ import annotations
@@ -21,12 +21,25 @@ from torch import Tensor
 
 TRANSFER = "burnish_file"
 """The name that vLLM knows the way of transfer by."""
+ADAPTER, ADAPTER_CONFIG = "adapter_model.safetensors", "adapter_config.json"
+SHOW = "burnish_adapter"
+"""What workers are asked by for a receipt of the adapter that they hold."""
 
 
 def write_weights(folder: Path, name: str, weights: Mapping[str, Tensor]) -> Path:
     """A file of these tensors, whole or absent."""
     path, beside = folder / f"{name}.safetensors", folder / f".{name}.part"
     save_file({key: tensor.detach().contiguous() for key, tensor in weights.items()}, beside)
+    beside.rename(path)
+    return path
+
+
+def write_adapter(folder: Path, name: str, weights: Mapping[str, Tensor], config: Mapping[str, Any]) -> Path:
+    """A folder as PEFT saves one adapter, whole or absent."""
+    path, beside = folder / name, folder / f".{name}.part"
+    beside.mkdir()
+    (beside / ADAPTER_CONFIG).write_text(json.dumps(dict(config), default=str))
+    save_file({key: tensor.detach().contiguous() for key, tensor in weights.items()}, beside / ADAPTER)
     beside.rename(path)
     return path
 

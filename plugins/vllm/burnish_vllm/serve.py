@@ -13,6 +13,11 @@ import sys
 
 from burnish_vllm.exchange import TRANSFER
 
+ADAPTERS = "--enable-lora"
+FOR_ADAPTERS = {
+    "--worker-extension-cls": "burnish_vllm.holding.Holding",
+    "--max-loras": "2",  # so that completions of the adapter before can end beside those of the new one
+}
 NEEDED = {
     "--weight-transfer-config": json.dumps({"backend": TRANSFER}),
     "--logprobs-mode": "processed_logprobs",
@@ -24,7 +29,8 @@ NEEDED = {
 def arguments(given: list[str]) -> list[str]:
     """vLLM's arguments: those given, and those needed that were not."""
     named = {word.partition("=")[0] for word in given}
-    return ["--model", *given, *(word for name, value in NEEDED.items() if name not in named for word in (name, value))]
+    needed = NEEDED | FOR_ADAPTERS if ADAPTERS in named else NEEDED
+    return ["--model", *given, *(word for name, value in needed.items() if name not in named for word in (name, value))]
 
 
 def main() -> None:
@@ -32,6 +38,7 @@ def main() -> None:
     if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
         sys.exit("usage: python -m burnish_vllm.serve MODEL [--port 8000 and other options of vLLM's server]")
     os.environ["VLLM_SERVER_DEV_MODE"] = "1"  # the routes for weights
+    os.environ["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1" if ADAPTERS in sys.argv else "0"  # and those for adapters
     sys.argv = ["vllm", *arguments(sys.argv[1:])]
     runpy.run_module("vllm.entrypoints.openai.api_server", run_name="__main__")
 

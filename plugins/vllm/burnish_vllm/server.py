@@ -7,8 +7,11 @@ everything that will not is a `ModelError` in the server's own words.
 from __future__ import annotations
 
 import json
+import uuid
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,7 @@ from burnish.config.sections import SamplingSection
 from burnish.errors import ModelError
 from burnish.rollout.contract import Held, Receipt
 from burnish.rollout.sampler import Completion
-from burnish_vllm.exchange import read_receipts
+from burnish_vllm.exchange import SHOW, read_receipts
 
 START = "start the server with `python -m burnish_vllm.serve MODEL`"
 PASSING = ("/v1/completions", "/v1/models", "/weight_info")
@@ -37,11 +40,15 @@ class OtherWeights(Unreachable):
 @dataclass
 class Server:
     """url: without a path. name: of the model in requests; asked of the server when None. tag: of the weights that it was last
-    sent, None before."""
+    sent, None before; coming: of those that it is being sent. adapter: what requests name instead of the model, and its tag.
+    drawing: completions that are being drawn, by the name that was asked."""
 
     url: str
     name: str | None = None
     tag: str | None = None
+    coming: str | None = None
+    adapter: tuple[str, str] | None = None
+    drawing: Counter[str] = field(default_factory=Counter)
 
     async def complete(
         self, client: httpx.AsyncClient, ids: Sequence[int], sampling: SamplingSection, seed: int, in_flight: bool
@@ -51,11 +58,16 @@ class Server:
         OtherWeights when the server does not hold what it was sent.
         """
         before = await self.require_own(client)
-        answer = await self._post(client, "/v1/completions", self._request(ids, sampling, seed, await self._model(client)))
+        model, tag = self.adapter or (await self._model(client), before)
+        self.drawing[model] += 1
+        try:
+            answer = await self._post(client, "/v1/completions", self._request(ids, sampling, seed, model))
+        finally:
+            self.drawing[model] -= 1
         after = await self.version(client)
-        if after != before and not (in_flight and after == self.tag):
+        if after != before and not (in_flight and after in (self.tag, self.coming)):
             raise OtherWeights(f"{self.url} drew a completion while its weights changed from {before} to {after}")
-        return _completion(self.url, ids, answer, before)
+        return _completion(self.url, ids, answer, tag)
 
     async def push(self, client: httpx.AsyncClient, path: Path, receipts: Path, tag: str, keep: bool) -> Receipt:
         """Let it load a file; what its workers say they loaded. keep: requests are frozen meanwhile, and go on with the new
@@ -65,7 +77,7 @@ class Server:
         await self._post(client, f"/pause?mode={'keep' if keep else 'wait'}", None)
         try:
             await self._post(client, "/start_weight_update", None)
-            done = "failed"
+            done, self.coming = "failed", tag
             try:
                 await self._post(client, "/update_weights", {"update_info": {"path": str(path), "receipts": str(receipts)}})
                 done = tag
@@ -77,28 +89,60 @@ class Server:
                 raise ModelError(f"{self.url} did not drop its prefix cache, which was made with the weights before")
         finally:
             await self._post(client, "/resume", None)
-        self.tag = tag
-        world = await self._get(client, "/get_world_size")
-        return self._receipt(read_receipts(receipts), int(world["world_size"]), await self.version(client))
+            self.coming = None
+        self.tag, self.adapter = tag, None
+        return await self._receipt(client, receipts)
+
+    async def load_adapter(self, client: httpx.AsyncClient, folder: Path, receipts: Path, tag: str) -> Receipt:
+        """Let it load an adapter, under a name of its own, so that nothing cached or begun with another is mistaken for it:
+        completions that are being drawn end with the adapter that they began with. As `push` otherwise."""
+        name, before = f"{folder.name}-{uuid.uuid4().hex[:8]}", self.adapter
+        await self._tell(client, "/v1/load_lora_adapter", {"lora_name": name, "lora_path": str(folder)})
+        asked = {"method": SHOW, "kwargs": {"folder": str(folder), "receipts": str(receipts)}}
+        await self._tell(client, "/collective_rpc", asked)
+        self.coming = tag
+        try:
+            await self._post(client, "/update_weight_version", {"new_version": tag})
+            self.tag, self.adapter = tag, (name, tag)
+        finally:
+            self.coming = None
+        if before is not None:
+            with suppress(ModelError):  # after a restart it has none
+                await self._tell(client, "/v1/unload_lora_adapter", {"lora_name": before[0]})
+        return await self._receipt(client, receipts)
+
+    def uses(self, folder: Path) -> bool:
+        """Whether it may still read an adapter from this folder."""
+        return any(count and name.startswith(folder.name) for name, count in self.drawing.items())
 
     async def require_own(self, client: httpx.AsyncClient) -> str:
         """The tag of its weights; OtherWeights where they are not those that it was sent."""
         version = await self.version(client)
-        if self.tag is not None and version != self.tag:
+        if self.tag is not None and version not in (self.tag, self.coming):
             raise OtherWeights(f"{self.url} holds the weights '{version}', not '{self.tag}' as it was sent: was it restarted?")
         return version
+
+    async def require_all(self, client: httpx.AsyncClient) -> None:
+        """OtherWeights where it does not hold what it was sent, the adapter included."""
+        await self.require_own(client)
+        listed = (await self._get(client, "/v1/models"))["data"] if self.adapter else []
+        if self.adapter and self.adapter[0] not in {model["id"] for model in listed}:
+            raise OtherWeights(f"{self.url} has lost the adapter {self.adapter[0]}")
 
     async def version(self, client: httpx.AsyncClient) -> str:
         """The tag of the weights that it holds."""
         return str((await self._get(client, "/weight_info"))["weight_version"])
 
-    def _receipt(self, found: list[dict[str, Any]], workers: int, version: str) -> Receipt:
+    async def _receipt(self, client: httpx.AsyncClient, receipts: Path) -> Receipt:
+        """What all of its workers say that they hold."""
+        workers = int((await self._get(client, "/get_world_size"))["world_size"])
+        found, version = read_receipts(receipts), await self.version(client)
         if len(found) != workers:
             raise ModelError(f"{self.url} has {workers} workers, of which {len(found)} say what they loaded; {START}")
         for one in found:
             if one["missing"]:
                 shown = ", ".join(one["missing"][:3])
-                raise ModelError(f"{self.url}: {len(one['missing'])} parameters were not in the weights, for example {shown}")
+                raise ModelError(f"{self.url}: {len(one['missing'])} parameters were not in what was sent, for example {shown}")
             if one["tensors"] != found[0]["tensors"]:
                 raise ModelError(f"{self.url}: its workers loaded different weights")
             for name, tensor in one["tensors"].items():
@@ -144,24 +188,37 @@ class Server:
     async def _post(self, client: httpx.AsyncClient, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
         return await self._ask(client, "POST", path, body)
 
+    async def _tell(self, client: httpx.AsyncClient, path: str, body: dict[str, Any]) -> None:
+        """For routes that do not answer in JSON."""
+        await self._send(client, "POST", path, body)
+
     async def _ask(self, client: httpx.AsyncClient, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
+        answer = await self._send(client, method, path, body)
+        try:
+            found = answer.json()
+        except json.JSONDecodeError as error:
+            raise ModelError(f"{self.url}{path} did not answer in JSON: {answer.text[:80]!r}; is it a vLLM server?") from error
+        return found if isinstance(found, dict) else {}
+
+    async def _send(self, client: httpx.AsyncClient, method: str, path: str, body: dict[str, Any] | None) -> httpx.Response:
         try:
             answer = await client.request(method, f"{self.url}{path}", json=body)
         except httpx.TimeoutException as error:
             raise Unreachable(f"{self.url}{path} did not answer in time ({type(error).__name__})") from error
         except httpx.TransportError as error:
             raise Unreachable(f"{self.url} cannot be reached: {error or type(error).__name__}") from error
-        if answer.status_code == httpx.codes.NOT_FOUND and not path.startswith("/v1"):
-            raise ModelError(f"{self.url} has no {path.partition('?')[0]}: {START}")
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            if path == "/v1/completions" and self.adapter:
+                raise OtherWeights(f"{self.url} has no {body and body['model']}: {_words(answer)}")
+            if path == "/v1/load_lora_adapter":
+                raise ModelError(f"{self.url} takes no adapters: {START.rstrip('`')} --enable-lora`")
+            if not path.startswith("/v1"):
+                raise ModelError(f"{self.url} has no {path.partition('?')[0]}: {START}")
         if answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR and path in PASSING:
             raise Unreachable(f"{self.url}{path} failed with {answer.status_code}: {_words(answer)}")
         if answer.is_error:
             raise ModelError(f"{self.url}{path} refused with {answer.status_code}: {_words(answer)}")
-        try:
-            found = answer.json()
-        except json.JSONDecodeError as error:
-            raise ModelError(f"{self.url}{path} did not answer in JSON: {answer.text[:80]!r}; is it a vLLM server?") from error
-        return found if isinstance(found, dict) else {}
+        return answer
 
 
 def number(tag: str) -> int:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from torch import Tensor
+import torch
+from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from burnish.engine.export import distinct
@@ -35,6 +38,18 @@ def make_model(seed: int = 0) -> PreTrainedModel:
 def weights_of(seed: int) -> dict[str, Tensor]:
     """As a run sends them: whole, each tensor under one name."""
     return {name: tensor.detach() for name, tensor in distinct(make_model(seed)).items()}
+
+
+def adapter_of(seed: int) -> tuple[dict[str, Tensor], dict[str, Any], nn.Module]:
+    """As a run sends one: LoRA on queries and values, its factors drawn; its config; and the model that they make."""
+    config = {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj"]}
+    adapted = get_peft_model(make_model(), LoraConfig(**config))
+    draw = torch.Generator().manual_seed(seed)
+    weights = {
+        name: torch.randn(one.shape, generator=draw) / 4 for name, one in get_peft_model_state_dict(adapted).items()
+    }
+    set_peft_model_state_dict(adapted, weights)
+    return weights, config, adapted
 
 
 @pytest.fixture(scope="session")

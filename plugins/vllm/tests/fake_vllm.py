@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import socket
 import threading
@@ -12,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from burnish_vllm.exchange import read_weights, write_receipt
+from burnish_vllm.exchange import ADAPTER, ADAPTER_CONFIG, held, read_weights, write_receipt
+from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from burnish.config.sections import SamplingSection
@@ -35,7 +38,8 @@ class FakeVLLM:
         self.sampler = HFSampler(self.model, AutoTokenizer.from_pretrained(model))
         self.version, self.asked, self.failing = "default", Counter[str](), list[Refused]()
         self.spoil: dict[str, Any] = {}  # laid over the choice of every completion
-        self.drops_cache = True
+        self.drops_cache = self.takes_adapters = True
+        self.adapters: dict[str, HFSampler] = {}
         self.connections: list[socket.socket] = []
         self.holding = threading.Event()  # set while completions may end
         self.holding.set()
@@ -90,7 +94,7 @@ class FakeVLLM:
         self.asked[route] += 1
         match route:
             case "/v1/models":
-                return {"data": [{"id": "tiny"}]}
+                return {"data": [{"id": name} for name in ("tiny", *self.adapters)]}
             case "/weight_info":
                 return {"weight_version": self.version}
             case "/get_world_size":
@@ -107,6 +111,15 @@ class FakeVLLM:
                 self.version = body["weight_version"]
             case "/reset_prefix_cache":
                 return {"success": self.drops_cache}
+            case "/v1/load_lora_adapter" if self.takes_adapters:
+                self._adapt(body["lora_name"], Path(body["lora_path"]))
+            case "/v1/unload_lora_adapter":
+                if self.adapters.pop(body["lora_name"], None) is None:
+                    raise Refused(404, "The lora adapter cannot be found.")
+            case "/collective_rpc":
+                self._show(**body["kwargs"])
+            case "/update_weight_version":
+                self.version = body["new_version"]
             case "/init_weight_transfer_engine" | "/start_weight_update":
                 pass
             case _:
@@ -119,8 +132,11 @@ class FakeVLLM:
         self._resumed.wait()
         same = {name: body[name] for name in ("temperature", "top_p", "top_k", "min_p", "stop")}
         sampling = SamplingSection(max_new_tokens=body["max_tokens"], **same)
+        sampler = self.sampler if body["model"] == "tiny" else self.adapters.get(body["model"])
+        if sampler is None:
+            raise Refused(404, f"The model `{body['model']}` does not exist.")
         with self._turn:
-            [found] = self.sampler.generate([body["prompt"]], sampling, [body["seed"]])
+            [found] = sampler.generate([body["prompt"]], sampling, [body["seed"]])
         self.holding.wait()
         return {
             "token_ids": found.ids,
@@ -136,3 +152,17 @@ class FakeVLLM:
         if unknown:
             raise Refused(500, f"There is no module or parameter named {unknown[0]!r} in the model")
         write_receipt(Path(info["receipts"]), seen, "float32", [name for name in missing if name != "lm_head.weight"])
+
+    def _adapt(self, name: str, folder: Path) -> None:
+        config = json.loads((folder / ADAPTER_CONFIG).read_text())
+        config = LoraConfig(**{key: config[key] for key in ("r", "lora_alpha", "target_modules")})
+        adapted = get_peft_model(copy.deepcopy(self.model), config)
+        set_peft_model_state_dict(adapted, load_file(folder / ADAPTER))
+        self.adapters[name] = HFSampler(adapted, self.sampler.tokenizer)
+
+    def _show(self, folder: str, receipts: str) -> None:
+        """Of the adapter that was loaded last."""
+        sent, newest = load_file(Path(folder) / ADAPTER), [*self.adapters.values()][-1]
+        seen = get_peft_model_state_dict(newest.model)
+        lost = [name for name in seen if name not in sent]
+        write_receipt(Path(receipts), {name: held(seen[name]) for name in sent if name in seen}, "float32", lost)

@@ -15,7 +15,7 @@ import torch
 from burnish_vllm.backend import VLLM
 from burnish_vllm.exchange import held
 from burnish_vllm.serve import arguments
-from conftest import Start, make_model, weights_of
+from conftest import Start, adapter_of, make_model, weights_of
 from fake_vllm import FakeVLLM, Refused
 
 import burnish
@@ -54,6 +54,8 @@ def test_a_hash_is_that_of_receipts() -> None:
 
 def test_what_vllm_is_started_with() -> None:
     given = arguments(["folder", "--port", "8123", "--host=0.0.0.0"])
+    assert "--max-loras" not in given
+    assert "burnish_vllm.holding.Holding" in arguments(["folder", "--enable-lora"])
     assert given[:4] == ["--model", "folder", "--port", "8123"]
     assert given.count("--host") == 0
     assert given[given.index("--logprobs-mode") + 1] == "processed_logprobs"
@@ -190,7 +192,7 @@ def test_weights_that_the_server_does_not_know(start: Start) -> None:
 def test_half_an_update(start: Start) -> None:
     weights = weights_of(0)
     del weights["model.norm.weight"]
-    with pytest.raises(ModelError, match=r"1 parameters were not in the weights, for example model\.norm\.weight"):
+    with pytest.raises(ModelError, match=r"1 parameters were not in what was sent, for example model\.norm\.weight"):
         run(backend_of(start()).update(0, weights))
 
 
@@ -212,6 +214,103 @@ def test_not_a_server_of_ours(start: Start, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(server, "answer", lambda *_: (_ for _ in ()).throw(Refused(404, "Not Found")))
     with pytest.raises(ModelError, match=r"has no /weight_info: start the server with `python -m burnish_vllm.serve MODEL`"):
         run(backend_of(server).generate([1], SAMPLING))
+
+
+def test_an_adapter_goes_alone(start: Start) -> None:
+    """The base stays as it is; the new adapter has a name of its own, the one before is given up."""
+    server = start()
+    backend, (weights, config, _) = backend_of(server, adapters=True), adapter_of(1)
+
+    async def session() -> None:
+        base = await backend.generate([1, 2, 3], SAMPLING, seed=7)
+        assert await backend.load_adapter(4, weights, config) == Receipt.of(4, weights)
+        after = await backend.generate([1, 2, 3], SAMPLING, seed=7)
+        assert after.logps != base.logps
+        assert set(after.versions) == {4}
+        [first] = server.adapters
+        await backend.load_adapter(5, *adapter_of(2)[:2])
+        [second] = server.adapters
+        assert first != second
+        assert len(list(backend._folder.iterdir())) == 1
+        assert (await backend.generate([1, 2, 3], SAMPLING, seed=7)).logps != after.logps
+        await backend.close()
+
+    run(session())
+    assert server.asked["/update_weights"] == server.asked["/pause"] == 0
+
+
+def test_an_adapter_that_comes_while_a_completion_is_drawn(start: Start) -> None:
+    """It ends with the adapter that it began with, whose files stay until then, and counts as of that."""
+    server = start()
+    backend = backend_of(server, adapters=True, in_flight=True)
+
+    async def session() -> None:
+        await backend.load_adapter(0, *adapter_of(1)[:2])
+        alone = await backend.generate([1, 2], SAMPLING, seed=3)
+        server.holding.clear()
+        drawing = asyncio.create_task(backend.generate([1, 2], SAMPLING, seed=3))
+        while server.asked["/v1/completions"] < 2:
+            await asyncio.sleep(0.01)
+        await backend.load_adapter(1, *adapter_of(2)[:2])
+        assert len(list(backend._folder.iterdir())) == 2
+        server.holding.set()
+        assert await drawing == alone
+        await backend.load_adapter(2, *adapter_of(3)[:2])
+        assert len(list(backend._folder.iterdir())) == 1
+        await backend.close()
+
+    run(session())
+
+
+def test_a_server_that_comes_back_without_its_adapter_is_sent_it_again(start: Start) -> None:
+    server = start()
+    backend = backend_of(server, adapters=True)
+
+    async def session() -> None:
+        await backend.load_adapter(2, *adapter_of(1)[:2])
+        before = await backend.generate([1, 2, 3], SAMPLING, seed=7)
+        server.adapters.clear()  # somebody else took it away
+        assert await backend.generate([1, 2, 3], SAMPLING, seed=7) == before
+        server.stop()
+        start(server.port)
+        assert await backend.generate([1, 2, 3], SAMPLING, seed=7) == before
+        await backend.close()
+
+    run(session())
+
+
+def test_a_server_that_takes_no_adapters(start: Start) -> None:
+    server = start()
+    server.takes_adapters = False
+    with pytest.raises(ModelError, match=r"takes no adapters: start the server with `python .* MODEL --enable-lora`"):
+        run(backend_of(server, adapters=True).load_adapter(0, *adapter_of(1)[:2]))
+
+
+def test_a_completion_begun_while_an_update_ends(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server tells its new version before the backend knows that all went well: nobody sends it the old weights again."""
+    server = start()
+    backend, answer, ends = backend_of(server, in_flight=True), server.answer, threading.Event()
+
+    def slow(path: str, body: Any) -> dict[str, Any]:
+        if path.startswith("/reset_prefix_cache"):
+            ends.wait(5)
+        return answer(path, body)
+
+    async def session() -> None:
+        await backend.update(0, weights_of(1))
+        monkeypatch.setattr(server, "answer", slow)
+        sending = asyncio.create_task(backend.update(1, weights_of(2)))
+        while not server.version.endswith(":1"):
+            await asyncio.sleep(0.01)
+        drawing = asyncio.create_task(backend.generate([1, 2], SAMPLING))
+        await asyncio.sleep(0.1)
+        ends.set()
+        await sending
+        assert set((await drawing).versions) == {1}
+        await backend.close()
+
+    run(session())
+    assert server.asked["/update_weights"] == 2
 
 
 def test_files_are_gone_at_the_end(start: Start, tmp_path: Path) -> None:
@@ -249,18 +348,25 @@ def small(completion_ids: list[list[int]], **_: Any) -> list[float]:
     return [sum(one < 40 for one in ids) / len(ids) for ids in completion_ids]
 
 
-@pytest.mark.parametrize("adapter", [None, {"lora": {"r": 4, "alpha": 8}}], ids=["all weights", "adapter"])
+LORA = {"lora": {"r": 4, "alpha": 8}}
+
+
+@pytest.mark.parametrize(
+    ("adapter", "alone"), [(None, False), (LORA, False), (LORA, True)], ids=["all weights", "adapter merged", "adapter alone"]
+)
 def test_a_run_that_draws_from_it(
-    start: Start, vllm_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, adapter: Any
+    start: Start, vllm_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, adapter: Any, alone: bool
 ) -> None:
-    """The server holds the weights before the last update; an adapter is merged into them."""
+    """The server holds the weights before the last update."""
     monkeypatch.setenv("BURNISH_CACHE", str(tmp_path / "cache"))
     server, folder = start(), tmp_path / "weights"
-    made = config(vllm_model, tmp_path / "run", server, folder=str(folder))
+    made = config(vllm_model, tmp_path / "run", server, folder=str(folder), adapters=alone)
     made["model"] |= {"adapter": adapter} if adapter else {}
     burnish.train(made, data=QUESTIONS, rewards=[small], tokenizer=tiny_tokenizer())
     assert server.version.endswith(":1")
-    assert server.asked["/update_weights"] == 4  # three for the handshake, one for the second rollout batch
+    # Three for the handshake, one for the second rollout batch.
+    assert server.asked["/v1/load_lora_adapter" if alone else "/update_weights"] == 4
+    assert server.asked["/update_weights" if alone else "/v1/load_lora_adapter"] == 0
     assert not [*folder.iterdir()]  # it was closed
 
 

@@ -14,6 +14,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,11 @@ from typing import Any
 import pytest
 import torch
 from burnish_vllm.backend import VLLM
-from conftest import make_model, weights_of
+from conftest import adapter_of, make_model, weights_of
 
 import burnish
 from burnish.config.sections import SamplingSection
+from burnish.errors import ModelError
 from burnish.rollout.contract import Receipt
 from burnish.testing import tiny_tokenizer
 
@@ -61,17 +63,17 @@ def installed_in(folder: Path) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def server(vllm_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+@contextmanager
+def serving(model: Path, folder: Path, *more: str) -> Iterator[Running]:
     """vLLM with the tiny model, in float32."""
-    python, folder = vllm_python(), tmp_path_factory.mktemp("vllm")
+    python = vllm_python()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     path = f"{installed_in(folder / 'site')}{os.pathsep}{PACKAGE}"
     environment = os.environ | {"PYTHONPATH": path, "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1"}
-    options = ["--port", str(port), "--dtype", "float32", "--max-model-len", "256", "--enforce-eager"]
-    command = [python, "-m", "burnish_vllm.serve", str(vllm_model), *options]
+    options = ["--port", str(port), "--dtype", "float32", "--max-model-len", "256", "--enforce-eager", *more]
+    command = [python, "-m", "burnish_vllm.serve", str(model), *options]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=folder, start_new_session=True)
     running = Running(process, f"http://127.0.0.1:{port}", folder / "log")
@@ -81,6 +83,18 @@ def server(vllm_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     finally:
         process.terminate()
         process.wait(60)
+
+
+@pytest.fixture(scope="module")
+def server(vllm_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with serving(vllm_model, tmp_path_factory.mktemp("vllm")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def adapter_server(vllm_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with serving(vllm_model, tmp_path_factory.mktemp("vllm"), "--enable-lora", "--max-lora-rank", "8") as running:
+        yield running
 
 
 def wait_for(running: Running) -> None:
@@ -140,22 +154,75 @@ def test_weights_that_come_while_a_completion_is_drawn(server: Running, in_fligh
     asyncio.run(session())
 
 
-def test_a_run(server: Running, vllm_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_adapter_goes_alone(adapter_server: Running) -> None:
+    """Log-probabilities are those of the model with the adapter that was sent, which vLLM scales and packs."""
+    backend = VLLM(servers=[adapter_server.url], dtype="float32", adapters=True)
+    sampling = SamplingSection(max_new_tokens=6, temperature=0.8)
+
+    async def session() -> None:
+        for version, seed in ((0, 3), (1, 4), (2, 3)):
+            weights, config, model = adapter_of(seed)
+            assert await backend.load_adapter(version, weights, config) == Receipt.of(version, weights)
+            first, again = await asyncio.gather(*(backend.generate([5, 6, 7], sampling, seed=9) for _ in range(2)))
+            assert first.ids == again.ids
+            assert set(first.versions) == {version}
+            with torch.no_grad():
+                logits = model(torch.tensor([[5, 6, 7, *first.ids]])).logits[0, 2:-1] / 0.8
+            expected = logits.log_softmax(-1)[range(len(first.ids)), first.ids]
+            torch.testing.assert_close(torch.tensor(first.logps), expected, atol=1e-3, rtol=0)
+        await backend.close()
+
+    asyncio.run(session())
+
+
+def test_an_adapter_that_comes_while_a_completion_is_drawn(adapter_server: Running) -> None:
+    """The completion ends with the adapter that it began with, beside those of the new one."""
+    backend = VLLM(servers=[adapter_server.url], dtype="float32", adapters=True, in_flight=True)
+    sampling = SamplingSection(max_new_tokens=200, temperature=1.0)
+
+    async def session() -> None:
+        await backend.load_adapter(0, *adapter_of(3)[:2])
+        alone = await backend.generate([5, 6, 7], sampling, seed=1)
+        drawing = asyncio.create_task(backend.generate([5, 6, 7], sampling, seed=1))
+        await asyncio.sleep(0.3)
+        await backend.load_adapter(1, *adapter_of(4)[:2])
+        other = await backend.generate([5, 6, 7], sampling, seed=1)
+        found = await drawing
+        assert (found.ids, set(found.versions)) == (alone.ids, {0})
+        assert other.ids != alone.ids
+        assert set(other.versions) == {1}
+        await backend.close()
+
+    asyncio.run(session())
+
+
+def test_an_adapter_that_is_too_large(adapter_server: Running) -> None:
+    backend = VLLM(servers=[adapter_server.url], dtype="float32", adapters=True)
+    weights, config, _ = adapter_of(3)
+    with pytest.raises(ModelError, match="LoRA rank 64 is greater than max_lora_rank"):
+        asyncio.run(backend.load_adapter(0, weights, config | {"r": 64}))
+
+
+@pytest.mark.parametrize("alone", [False, True], ids=["all weights", "adapter alone"])
+def test_a_run(
+    request: pytest.FixtureRequest, vllm_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alone: bool
+) -> None:
     """GRPO for three steps: a handshake, then two updates; nothing drifts."""
+    server: Running = request.getfixturevalue("adapter_server" if alone else "server")
     monkeypatch.setenv("BURNISH_CACHE", str(tmp_path / "cache"))
 
     def small(completion_ids: list[list[int]], **_: Any) -> list[float]:
         return [sum(one < 40 for one in ids) / len(ids) for ids in completion_ids]
 
     config = {
-        "model": {"name": str(vllm_model)},
+        "model": {"name": str(vllm_model), "adapter": {"lora": {"r": 4, "alpha": 8}} if alone else None},
         "data": {"main": {"source": "given"}},
         "objective": [{"grpo": {}}],
         "rollout": {
             "prompts": 2,
             "group_size": 4,
             "sampling": {"max_new_tokens": 8, "temperature": 0.9},
-            "backend": {"vllm": {"servers": [server.url], "dtype": "float32"}},
+            "backend": {"vllm": {"servers": [server.url], "dtype": "float32", "adapters": alone}},
             "receipts": {"warn": 0.01, "stop": 0.05},
         },
         "train": {"batch_size": 8, "steps": 3},
