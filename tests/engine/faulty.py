@@ -14,6 +14,8 @@ from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft
 from torch import Tensor
 
 from burnish.config.sections import SamplingSection
+from burnish.engine.canaries import NEW_TOKENS
+from burnish.errors import InfrastructureError, ModelError
 from burnish.rollout.contract import Capabilities, Held, Receipt
 from burnish.rollout.distribution import draw, random_stream
 from burnish.rollout.sampler import Completion, HFSampler
@@ -107,6 +109,28 @@ class Restarted(Copied):
             self.model.load_state_dict(self.first)
             self.version = 0
         return receipt
+
+
+class Failing(Copied):
+    """Fails in one way, from the ninth completion that a prompt of a run asks for on, so many times; canaries it answers."""
+
+    def __init__(self, *, model: str, fault: str, times: int) -> None:
+        super().__init__(model=model)
+        self.fault, self.left, self.asked = fault, times, 0
+
+    async def generate(self, ids: Sequence[int], sampling: SamplingSection, seed: int = 0) -> Completion:
+        found = await super().generate(ids, sampling, seed)
+        self.asked += sampling.max_new_tokens != NEW_TOKENS
+        if self.asked <= 8 or self.left <= 0 or sampling.max_new_tokens == NEW_TOKENS:
+            return found
+        self.left -= 1
+        if self.fault == "gone":
+            raise InfrastructureError("the server cannot be reached")
+        if self.fault == "refuses":
+            raise ModelError("the server refused with 400")
+        if self.fault == "foreign":
+            return Completion([9999, *found.ids[1:]], found.logps, found.finished)
+        return Completion([1] * 6, [-1.0] * 5, found.finished)
 
 
 class Adapted(Copied):

@@ -1,9 +1,10 @@
-"""A policy gradient in miniature: a loss, an advantage and a reward for online runs, named by path in their configs."""
+"""A policy gradient in miniature: a loss, an advantage, rewards and an environment for online runs, named by path in their
+configs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import torch
 
 from burnish.model.signals import Signal, logp
 from burnish.objective import Ragged, Sequences, Terms
-from burnish.rollout.contract import Groups
+from burnish.rollout.contract import Episode, Generate, Groups, Task
+from burnish.rollout.sampler import Completion
+from burnish.rollout.single_turn import SingleTurn
 
 HERE = Path(__file__)
 OLD = logp(role="old")
@@ -59,3 +62,29 @@ def online(**rollout: Any) -> dict[str, Any]:
         **rollout,
     }
     return {"objective": [{f"{HERE}:Gradient": {}}], "rollout": section, "train": {"batch_size": 4, "steps": 9}}
+
+
+class Cut:
+    """An environment in which no answer comes to its end."""
+
+    judges = False
+
+    async def __call__(self, task: Task, generate: Generate) -> Episode:
+        return replace(await SingleTurn()(task, generate), outcome="truncated")
+
+
+class Lying:
+    """One turn, of which the sampler reports log-probabilities that are `by` nats too low, after the first `honest` answers."""
+
+    judges = False
+
+    def __init__(self, by: float = 0.5, honest: int = 0) -> None:
+        self.by, self.left = by, honest
+
+    async def __call__(self, task: Task, generate: Generate) -> Episode:
+        async def lying(ids: Sequence[int]) -> Completion:
+            found = await generate(ids)
+            self.left -= 1
+            return found if self.left >= 0 else replace(found, logps=[one - self.by for one in found.logps])
+
+        return await SingleTurn()(task, lying)

@@ -283,7 +283,7 @@ def refusals() -> Iterator[Any]:
     yield pytest.param({"filter": True, "group_size": 1}, "`group_size` must be more than 1", id="nothing to compare")
     yield pytest.param({"max_staleness": 4}, "the backend 'hf' draws from the very weights", id="live and ahead")
     yield pytest.param({"sampling": {"temperature": 0.0}}, "sampling.temperature: should be greater than 0", id="greedy")
-    yield pytest.param({"sampling": {"max_new_tokens": 4096}}, "leaves the model's 512 positions", id="context")
+    yield pytest.param({"sampling": {"max_new_tokens": 4096}}, "leave the model's 512 positions", id="context")
 
 
 @pytest.mark.parametrize(("rollout", "said"), [*refusals()])

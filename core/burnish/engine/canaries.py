@@ -19,6 +19,7 @@ from burnish.engine.step import StepRunner
 from burnish.model.signals import logp
 from burnish.rollout.contract import Backend
 from burnish.rollout.sampler import Completion
+from burnish.rollout.soundness import sound
 
 NEW_TOKENS = 8
 LENGTHS = (12, 12, 144, 144)  # two of more than 128 ids, the largest block of a prefix cache that is in use
@@ -54,6 +55,7 @@ class Canaries:
     prompts: tuple[tuple[int, ...], ...]
     temperature: float
     runner: StepRunner
+    vocabulary: int
 
     @classmethod
     def of(cls, tokenizer: Any, config: Any, backend: Backend, temperature: float, runner: StepRunner) -> Canaries:
@@ -64,7 +66,8 @@ class Canaries:
         room = (getattr(text, "max_position_embeddings", None) or max(LENGTHS) + NEW_TOKENS) - NEW_TOKENS
         draw = np.random.default_rng(SEED)
         prompts = [tuple(draw.choice(usual, max(1, min(length, room))).tolist()) for length in LENGTHS]
-        return cls(tuple(one for one in prompts for _ in range(backend.capabilities.replicas)), temperature, runner)
+        asked = tuple(one for one in prompts for _ in range(backend.capabilities.replicas))
+        return cls(asked, temperature, runner, text.vocab_size)
 
     @property
     def short(self) -> Canaries:
@@ -75,7 +78,7 @@ class Canaries:
         """What the backend makes of them; the same again from the same weights."""
         sampling = DrawnSection(max_new_tokens=NEW_TOKENS, temperature=self.temperature)
         asked = [backend.generate(ids, sampling, SEED + place) for place, ids in enumerate(self.prompts)]
-        return Answers(self.prompts, tuple(await asyncio.gather(*asked)))
+        return Answers(self.prompts, tuple(sound(one, self.vocabulary) for one in await asyncio.gather(*asked)))
 
     def score(self, answers: Answers) -> Scores:
         """What the trained model says of the same tokens; every rank must call it with the same answers."""

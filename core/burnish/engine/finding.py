@@ -17,12 +17,22 @@ from burnish.rollout.supply import Draw
 
 @dataclass
 class Finder:
-    """data: the sources that are played. context: positions of the model, None for no limit; longest: of a completion."""
+    """data: the sources that are played. context: positions of the model, None for no limit; longest: of a completion.
+
+    ConfigError where no prompt at all could be answered.
+    """
 
     data: TrainData
     renderer: Renderer
     context: int | None
     longest: int
+
+    def __post_init__(self) -> None:
+        if self.context is not None and self.longest >= self.context:
+            raise ConfigError(
+                f"rollout.sampling.max_new_tokens: {self.longest} tokens, and before them a prompt, leave the model's "
+                f"{self.context} positions"
+            )
 
     @cached_property
     def examples(self) -> dict[tuple[str, int, int], Example]:
@@ -34,10 +44,11 @@ class Finder:
         return {name: values[0] for name, values in columns_of([self.examples[draw.source, draw.row, draw.part]]).items()}
 
     def __call__(self, draw: Draw) -> Prompt:
-        """The prompt; ConfigError when its completions may leave the model's positions."""
+        """The prompt; ConfigError when its completions may leave the model's positions and `render.overlength` is `error`."""
         example = self.examples[draw.source, draw.row, draw.part]
         ids = tuple(self.renderer.prompt_ids(example).tolist())
-        if self.context is not None and len(ids) + self.longest > self.context:
+        refuses = self.renderer.section.overlength == "error"
+        if refuses and self.context is not None and len(ids) + self.longest > self.context:
             raise ConfigError(
                 f"rollout.sampling.max_new_tokens: the prompt of row {draw.row} of {draw.source} has {len(ids)} tokens, and "
                 f"with {self.longest} more it leaves the model's {self.context} positions"

@@ -48,6 +48,7 @@ from burnish.rollout.local import LocalBackend
 from burnish.rollout.play import GREEDY, OPPONENT, Player, Prompt
 from burnish.rollout.samples import Samples
 from burnish.rollout.scheduler import Collected, Pace
+from burnish.rollout.soundness import vocabulary_of
 from burnish.rollout.supply import Draw, Supply
 from burnish.rollout.trajectory import Trajectory
 from burnish.rollout.versioned import Versioned
@@ -119,6 +120,7 @@ class Rollouts:
             Gate(section.episodes),
             None if context is None else context - longest,
             0.0 if section.opponents is None else section.opponents.mixture,
+            vocabulary_of(self.model),
         )
 
     @cached_property

@@ -19,6 +19,7 @@ from burnish.rollout.contract import Backend, Environment, Episode, Outcome, Spa
 from burnish.rollout.mixture import mixed
 from burnish.rollout.prompts import columns_of
 from burnish.rollout.sampler import Completion
+from burnish.rollout.soundness import sound
 from burnish.rollout.trajectory import Origin, Trajectory
 from burnish.rollout.waiting import Gate, finish
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 PAUSE_S = 0.5  # before an episode is begun again that could not reach something; twice as long each time
 GREEDY = -1  # member of a group that stands for the prompt's most likely completion
 OPPONENT = -2  # the first of those that stand for its opponents; the others are below
+TOO_LONG = "prompt too long"  # what is told once of all such rows
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,8 @@ class Player:
 
     time_limit: seconds of an episode. tells: is given a sentence when an environment fails, once for every kind of failure.
     retries: how often an episode is begun again, by its outcome, drawn anew. gate: lets so many episodes play at once. room: as
-    tasks have it. mixture: the reference's share in what draws opponents.
+    tasks have it; a longer prompt is left out. mixture: the reference's share in what draws opponents. vocabulary: ids that the
+    trained model has.
     """
 
     environment: Environment
@@ -62,6 +65,7 @@ class Player:
     gate: Gate = field(default_factory=Gate)
     room: int | None = None
     mixture: float = 0.0
+    vocabulary: int | None = None
     _told: set[str] = field(default_factory=set)
 
     def play(self, prompts: Sequence[Prompt], members: Sequence[int], version: int) -> list[Trajectory]:
@@ -79,7 +83,7 @@ class Player:
         left, again = Counter(self.retries), 0
         async with self.gate():
             while True:
-                episode = await self._attempt(prompt, member, again)
+                episode = await self._attempt(prompt, member, again, left)
                 if left[episode.outcome] <= 0:
                     return replace(episode, notes={**episode.notes, "retries": again}) if again else episode
                 left[episode.outcome] -= 1
@@ -87,7 +91,9 @@ class Player:
                     await asyncio.sleep(PAUSE_S * 2**again)
                 again += 1
 
-    async def _attempt(self, prompt: Prompt, member: int, again: int) -> Episode:
+    async def _attempt(self, prompt: Prompt, member: int, again: int, left: Mapping[str, int]) -> Episode:
+        if self.room is not None and len(prompt.ids) > self.room:
+            return self._left_out(prompt)
         columns = {name: values[0] for name, values in columns_of([prompt.example]).items()}
         said = prompt_of(prompt.example)
         side, room = prompt.example.side, self.room
@@ -100,7 +106,7 @@ class Player:
             turns += 1
             try:
                 place = (prompt.group, member, turns, *([again] if again else []))
-                return await self.backend.generate(ids, sampling, self._stream(*place))
+                return sound(await self.backend.generate(ids, sampling, self._stream(*place)), self.vocabulary)
             except InfrastructureError:
                 raise
             except Exception as error:
@@ -116,17 +122,31 @@ class Player:
             raise
         except TimeoutError as error:
             what = f"took longer than {self.time_limit:g} s" if limit.expired() else f"waited too long: {raised(error)}"
-            return self._failed(prompt, "timeout", what)
+            return self._failed(prompt, "timeout", what, left)
         except ConnectionError as error:
-            return self._failed(prompt, "infrastructure_error", f"could not go on: {raised(error)}")
+            return self._failed(prompt, "infrastructure_error", f"could not go on: {raised(error)}", left)
         except Exception as error:
-            return self._failed(prompt, "environment_error", f"raised {raised(error)}")
+            return self._failed(prompt, "environment_error", f"raised {raised(error)}", left)
 
-    def _failed(self, prompt: Prompt, outcome: Outcome, what: str) -> Episode:
-        if what not in self._told:
-            self._told.add(what)
-            self.tells(f"the environment {what} on row {prompt.row} of {prompt.source}: the episode is left out ({outcome})")
+    def _failed(self, prompt: Prompt, outcome: Outcome, what: str, left: Mapping[str, int]) -> Episode:
+        fate = f"begun again, {left[outcome]} times at most" if left[outcome] > 0 else "left out"
+        sentence = f"the environment {what} on row {prompt.row} of {prompt.source}: the episode is {fate} ({outcome})"
+        if (kind := f"{what} {fate}") not in self._told:
+            self._told.add(kind)
+            self.tells(sentence)
         return Episode(spans=(Span(ids=prompt.ids),), outcome=outcome, error=what)
+
+    def _left_out(self, prompt: Prompt) -> Episode:
+        """Of a prompt that leaves no room for an answer; said once, counted always."""
+        what = f"its prompt has {len(prompt.ids)} tokens, and the model's positions leave room for {self.room} before an answer"
+        if TOO_LONG not in self._told:
+            self._told.add(TOO_LONG)
+            self.tells(
+                f"row {prompt.row} of {prompt.source} is left out (filtered), and so is every row like it: {what} of "
+                f"{self.sampling.max_new_tokens}. Lower rollout.sampling.max_new_tokens, or have such rows refused with "
+                "`render.overlength: error`"
+            )
+        return Episode(spans=(Span(ids=prompt.ids),), outcome="filtered", error=what)
 
     def _settings(self, member: int) -> SamplingSection:
         """How a member of a group is drawn: as the policy writes, most likely tokens only, or from the opponents' mixture."""
