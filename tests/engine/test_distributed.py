@@ -140,6 +140,31 @@ def test_two_processes_shake_hands_with_a_backend_of_its_own_weights(
         assert distance(expected[step], got[step]) < 1e-5
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("fsdp", [False, True], ids=["ddp", "fsdp2"])
+def test_two_processes_train_beside_a_backend_that_draws_on(
+    make_config: MakeConfig, children: ForkServerContext, tmp_path: Path, fsdp: bool
+) -> None:
+    """The first plays in a thread while both train: no token too old, no prompt twice; and the journal alone trains to the same
+    weights."""
+    copied = {f"{Path(__file__).with_name('copied.py')}:Copied": {"model": make_config()["model"]["name"]}}
+    rolled = online(epochs=1, max_staleness=2, backend=copied, receipts={"handshake": False})
+    config = merged(make_config(**rolled), {"train": {"batch_size": 8, "steps": 5}, "checkpoint": {"every": 2, "keep": 5}})
+    run_ranks(children, 2, config, fsdp=fsdp)
+    run = tmp_path / "run"
+    journal = Journal(run / "rollouts")
+    batches = [journal.read(number) or [] for number in journal.numbers()]
+    used = [group for batch in batches for group in {one.origin.group for one in batch}]
+    assert len(used) == len(set(used)) == 10
+    ages = {number - version for number, batch in enumerate(batches) for one in batch for version in one.versions[one.own]}
+    assert {0} < ages <= {0, 1, 2}
+
+    trained, files = weights(run), sorted((run / "rollouts").iterdir())
+    run_ranks(children, 2, config, fsdp=fsdp, resume=True, step=2)
+    assert sorted((run / "rollouts").iterdir()) == files
+    assert_same(weights(run), trained)
+
+
 def test_the_shipped_profile_launches(make_config: MakeConfig, tmp_path: Path) -> None:
     import yaml
 
