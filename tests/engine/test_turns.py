@@ -117,6 +117,30 @@ def test_what_cannot_be_played_is_refused_before_a_weight_is_read(
         burnish.train(make_config(**online(environment=given), model={"name": "/no/such/model"}), data=ROWS)
 
 
+def test_held_out_rows_are_played_to_their_end(make_config: MakeConfig, tmp_path: Path) -> None:
+    """Games of two turns that nothing but the environment judges, before and after a step, with the best kept by it."""
+    path = tmp_path / "counted.py"
+    path.write_text(
+        "class Counted:\n"
+        "    def reset(self, level):\n"
+        "        self.turn = 0\n"
+        "    def step(self, said):\n"
+        "        self.turn += 1\n"
+        "        return 'on', float(self.turn), self.turn == 2\n"
+    )
+    config = make_config(**online(environment=f"{path}:Counted", rewards=[], epochs=1))
+    stops = [chr(byte) for byte in range(256) if chr(byte).isprintable()]
+    sampling = {"max_new_tokens": 8, "temperature": 1.0, "stop": stops}
+    config["rollout"]["sampling"] = sampling
+    config["data"]["main"] = {"source": "given", "holdout": 0.5}
+    evaluate = {"at_start": True, "sampling": sampling, "metric": "eval/rewards/turns/mean", "greater_is_better": True}
+    config |= {"train": {"batch_size": 8, "steps": 1}, "evaluate": evaluate, "checkpoint": {"best": True}}
+    result = burnish.train(config, data=ROWS)
+    for found in (result.before, result.evaluation):
+        assert 1.0 <= found["eval/environment/turns"] <= 2.0
+        assert found["eval/rewards/turns/mean"] == found["eval/reward"] > 0
+
+
 def test_tools_alone_judge_nothing(make_config: MakeConfig, game: str) -> None:
     config = make_config(**online(environment={"tools": {"tools": [f"{game}:ask"]}}))
     config["rollout"]["rewards"] = []

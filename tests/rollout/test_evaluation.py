@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 import torch
 
-from burnish.config.sections import SamplingSection
-from burnish.data.examples import Preference, Prompt, Side
-from burnish.rollout.evaluation import evaluate_rewards
+from burnish.config.sections import RenderSection, SamplingSection
+from burnish.data.examples import Example, Preference, Prompt, Side
+from burnish.data.render import Renderer
+from burnish.data.units import Unit
+from burnish.rollout.contract import Episode, Generate, Span, Task
+from burnish.rollout.evaluation import evaluation_metrics, examined, questions
+from burnish.rollout.judge import Judge
+from burnish.rollout.local import LocalBackend
+from burnish.rollout.play import Player
 from burnish.rollout.prompts import columns_of, completion_said
 from burnish.rollout.rewards import Reward
+from burnish.rollout.single_turn import SingleTurn
 from burnish.testing.tiny import tiny_model, tiny_tokenizer
 
 SAMPLING = SamplingSection(max_new_tokens=5)
@@ -36,9 +45,21 @@ def test_completions_have_the_form_of_their_prompt() -> None:
     assert completion_said(tokenizer, (USER,), ids) == [ANSWER]
 
 
-def test_means_are_over_what_a_reward_applies_to_and_weights_sum() -> None:
+def asked(examples: Sequence[Example], rewards: Sequence[Reward], environment: Any = None) -> dict[str, float]:
+    """An evaluation of a tiny model on these rows."""
     model, tokenizer = tiny_model(), tiny_tokenizer()
     before = {name: value.clone() for name, value in model.state_dict().items()}
+    backend = LocalBackend()
+    backend.draw_from(model, tokenizer, nullcontext)
+    units = [Unit("prompt", (), "main", {}, row) for row in range(len(examples))]
+    prompts = questions(units, examples, Renderer(tokenizer, RenderSection()))
+    player = Player(environment or SingleTurn(), backend, tokenizer, SAMPLING, seed=0)
+    metrics = evaluation_metrics(examined(player, Judge(rewards, tokenizer), prompts))
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    return metrics
+
+
+def test_means_are_over_what_a_reward_applies_to_and_weights_sum() -> None:
     examples = [Prompt("a"), Prompt((USER,)), Prompt("b"), Prompt("c")]
     kinds: list[tuple[type, type]] = []
 
@@ -47,17 +68,51 @@ def test_means_are_over_what_a_reward_applies_to_and_weights_sum() -> None:
         return [1.0, None, 0.0, 0.5]
 
     rewards = [Reward("first", first), Reward("second", lambda **_: [0.0, 1.0, 1.0, 0.0], weight=2.0)]
-    metrics = evaluate_rewards(model, tokenizer, examples, rewards, SAMPLING)
+    metrics = asked(examples, rewards)
     assert kinds == [(str, str), (list, list), (str, str), (str, str)]
     assert metrics["eval/rewards/first/mean"] == pytest.approx(1.5 / 3)
     assert metrics["eval/rewards/second/mean"] == pytest.approx(0.5)
     # Sums per completion: 1, 2, 0 + 2, .5.
     assert metrics["eval/reward"] == pytest.approx(5.5 / 4)
     assert metrics["eval/completions/mean_length"] <= 5
-    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert not [name for name in metrics if "zero_std" in name or name.endswith("reward_std")]  # there are no groups
 
 
 def test_a_reward_that_never_applies_has_no_mean() -> None:
-    metrics = evaluate_rewards(tiny_model(), tiny_tokenizer(), [Prompt("a")], [Reward("none", lambda **_: [None])], SAMPLING)
+    metrics = asked([Prompt("a")], [Reward("none", lambda **_: [None])])
     assert "eval/rewards/none/mean" not in metrics
     assert metrics["eval/reward"] == 0
+
+
+def test_what_is_drawn_depends_on_the_prompt_and_not_on_its_place() -> None:
+    renderer = Renderer(tiny_tokenizer(), RenderSection())
+
+    def groups(*texts: str) -> dict[str, list[int]]:
+        units = [Unit("prompt", (), "main", {}, row) for row in range(len(texts))]
+        found: dict[str, list[int]] = {}
+        for one in questions(units, [Prompt(text) for text in texts], renderer):
+            found.setdefault(str(one.example.prompt), []).append(one.group)  # type: ignore[union-attr]
+        return found
+
+    assert groups("a", "b", "a") == groups("b", "a", "a")
+    assert len({*groups("a", "b", "a")["a"]}) == 2
+
+
+def test_whole_episodes_are_played_and_those_that_fail_are_left_out() -> None:
+    """Two turns to an episode, of which each earns 1 and the whole 10; the row whose column says so raises."""
+
+    class Two:
+        async def __call__(self, task: Task, generate: Generate) -> Episode:
+            if task.columns.get("fails"):
+                raise LookupError("no level")
+            first = await generate(task.ids)
+            second = await generate((*task.ids, *first.ids))
+            spans = [Span(ids=tuple(one.ids), sampled=one, reward=1.0) for one in (first, second)]
+            return Episode(spans=(Span(ids=task.ids), *spans), reward=10.0, notes={"turns": 2.0})
+
+    rows = [Prompt("a"), Prompt("b", side=Side(columns={"fails": True}))]
+    metrics = asked(rows, [], Two())
+    assert metrics["eval/reward"] == 12.0
+    assert (metrics["eval/rewards/turns/mean"], metrics["eval/rewards/environment/mean"]) == (2.0, 10.0)
+    assert metrics["eval/environment/turns"] == 2.0
+    assert metrics["eval/outcomes/failed"] == metrics["eval/outcomes/environment_error"] == 0.5

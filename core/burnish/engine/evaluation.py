@@ -1,14 +1,27 @@
-"""Numbers on held-out rows: the objective's own losses without gradient, and rewards of what the model writes.
+"""Numbers on held-out rows: the objective's own losses without gradient, and rewards of what the model does with them.
 
 In: a run. Out: metrics named `eval/...`. Changes neither weights nor the states of statistics.
 """
 
 from __future__ import annotations
 
+from accelerate.utils import DistributedType, gather_object
+
+from burnish.data.render import Renderer
 from burnish.engine.best import Best
+from burnish.engine.finding import context_of
 from burnish.engine.run import Run
 from burnish.engine.sharding import unsharded
-from burnish.rollout.evaluation import evaluate_rewards
+from burnish.rollout.asking import trainer_state
+from burnish.rollout.contract import Environment
+from burnish.rollout.evaluation import evaluation_metrics, examined, questions
+from burnish.rollout.judge import Judge
+from burnish.rollout.local import LocalBackend
+from burnish.rollout.play import Player
+from burnish.rollout.single_turn import SingleTurn
+from burnish.rollout.soundness import vocabulary_of
+from burnish.rollout.trajectory import ENVIRONMENT, TURNS, Trajectory
+from burnish.rollout.waiting import Gate
 
 
 def score(run: Run) -> dict[str, float]:
@@ -28,7 +41,8 @@ def check_metric(run: Run) -> None:
 
     Names of the losses' own metrics are known only once held-out rows are scored; that is done here where it decides.
     """
-    rewards = {f"eval/rewards/{reward.name}/mean" for reward in run.rewards} | {"eval/reward"} if run.rewards else set()
+    names = [reward.name for reward in run.rewards] + ([ENVIRONMENT, TURNS] if _judges(run.environment) else [])
+    rewards = {*(f"eval/rewards/{name}/mean" for name in names), "eval/reward"} if names else set()
     losses = {"eval/loss", *(f"eval/loss/{entry.name}" for entry in run.objective.entries)}
     if run.config.evaluate.metric not in rewards | losses:
         run.model.eval()
@@ -38,14 +52,56 @@ def check_metric(run: Run) -> None:
 
 def evaluate(run: Run) -> dict[str, float]:
     """Losses on all held-out units as one batch, and rewards; {} where there is nothing held out."""
-    section = run.config.evaluate
     run.model.eval()
     metrics = score(run)
-    examples = [example for source in run.data.holdout_rows.values() for example in source[: section.limit]]
-    if run.rewards and examples:
-        with run.accelerator.autocast(), unsharded(run.runner.roles.policy):
-            metrics |= evaluate_rewards(
-                run.model, run.tokenizer, examples, run.rewards, section.sampling, run.config.train.seed
-            )
+    if run.data.holdout and (run.rewards or _judges(run.environment)):
+        metrics |= evaluation_metrics(_answered(run))
     run.model.train()
     return metrics
+
+
+def _judges(environment: Environment | None) -> bool:
+    """Whether an environment itself says what an episode is worth."""
+    return environment is not None and getattr(environment, "judges", True)
+
+
+def _answered(run: Run) -> list[Trajectory]:
+    """Held-out rows played by the model as it is: in the run's environment where it trains on what it does with their source,
+    else in a single turn. Every rank plays its share; where each forward pass needs all ranks, all play everything."""
+    accelerator, section, limit = run.accelerator, run.config.rollout, run.config.evaluate.limit
+    as_one = accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
+    rank, num_ranks = (0, 1) if as_one else (accelerator.process_index, accelerator.num_processes)
+    backend, renderer = LocalBackend(), Renderer(run.tokenizer, run.config.render)
+    backend.draw_from(run.model, run.tokenizer, accelerator.autocast)
+    on_error = "stop" if section is None else section.on_reward_error
+    judge = Judge(
+        run.rewards, run.tokenizer, on_error, lambda: trainer_state(run.state.step, run.num_steps), run.progress.say
+    )
+    found = []
+    with unsharded(run.runner.roles.policy):
+        for name, units in run.data.holdout.items():
+            player = _player(run, backend, plays=section is not None and name in section.sources)
+            prompts = questions(units[:limit], run.data.holdout_rows[name][:limit], renderer)
+            found += examined(player, judge, prompts[rank::num_ranks])
+    if as_one and not accelerator.is_main_process:
+        found = []
+    return list(gather_object(found))
+
+
+def _player(run: Run, backend: LocalBackend, plays: bool) -> Player:
+    """Who plays a source's rows. plays: in the run's environment, with its limits."""
+    sampling, section, context = run.config.evaluate.sampling, run.config.rollout, context_of(run.model)
+    player = Player(
+        SingleTurn(),
+        backend,
+        run.tokenizer,
+        sampling,
+        run.config.train.seed,
+        tells=run.progress.say,
+        room=None if context is None else context - sampling.max_new_tokens,
+        vocabulary=vocabulary_of(run.model),
+    )
+    if plays and section is not None and run.environment is not None:
+        player.environment, player.time_limit = run.environment, section.time_limit
+        player.retries, player.gate = section.retries.model_dump(), Gate(section.episodes)
+    return player

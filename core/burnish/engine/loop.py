@@ -49,8 +49,8 @@ def train_loop(run: Run) -> None:
     alone, first = run.accelerator.num_processes == 1, run.accelerator.is_main_process
     with Interrupts(launched=not alone, tells=first) as interrupts, run.progress.steps(run.num_steps, state.step):
         asked = run.observers.tell("run_started", run=run)
-        if state.step == 0 and config.evaluate.at_start:
-            evaluate_now(run)
+        if state.step == 0 and config.evaluate.at_start and evaluate_now(run):
+            save(run)
         remaining = 0 if run.is_stale else run.num_steps - state.step
         for place, batch in enumerate(spanned(islice(run.batches.batches(state.cursor), remaining), "data")):
             if place == 0:
@@ -189,6 +189,10 @@ def evaluate_now(run: Run) -> bool:
     if state.step == 0:
         state.first = metrics
     if not run.is_judged:
+        return False
+    if section.metric not in metrics:
+        state.stale += 1
+        run.progress.say(f"the evaluation of step {state.step} gives no '{section.metric}', so it counts as no better")
         return False
     best = Best.of(metrics, state.step, section.metric)
     better = state.best is None or best.beats(state.best, section.greater_is_better)

@@ -38,6 +38,7 @@ from burnish.model.adapters import adapter_off
 from burnish.model.scorer import Scorer
 from burnish.model.signals import logp
 from burnish.objective.compose import Objective
+from burnish.rollout.asking import trainer_state
 from burnish.rollout.batches import OnlineBatches
 from burnish.rollout.contract import Backend
 from burnish.rollout.filtering import keep_groups, with_signal
@@ -258,12 +259,11 @@ class Rollouts:
     def judge(self) -> Judge:
         """Asks the rewards."""
 
-        def state() -> Any:
-            from transformers import TrainerState
-
-            return TrainerState(global_step=self.step(), max_steps=self.num_steps)
-
         online = self.online
+
+        def state() -> Any:
+            return trainer_state(self.step(), self.num_steps)
+
         return Judge(online.rewards, self.tokenizer, online.section.on_reward_error, state, self.tells)
 
     @cached_property

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from burnish.model.following import Following
     from burnish.objective.compose import Objective
     from burnish.registry import Registry
+    from burnish.rollout.contract import Environment
     from burnish.rollout.rewards import Reward
 
 
@@ -66,7 +67,7 @@ class State:
 @dataclass
 class Run:
     """Everything about a run. model: the transformers or PEFT model being trained; trained: its parameters and optimiser;
-    following: moves the reference, where it does not stay.
+    following: moves the reference, where it does not stay. environment: what rollouts act in, in an online run.
     last: the line of metrics.jsonl of the last step. random: states of the random generators before the step in progress. torn:
     whether the weights are ahead of `state`."""
 
@@ -90,6 +91,7 @@ class Run:
     origin: Mapping[str, Any]
     state: State
     following: Following | None = None
+    environment: Environment | None = None
     alarms: Alarms = field(default_factory=Alarms)
     last: Mapping[str, Any] = field(default_factory=dict)
     random: Mapping[str, Any] | None = None

@@ -147,6 +147,7 @@ def set_up(
         origin=origin_of(config, registry, data.fingerprints if main else {}, weights, accelerator.num_processes),
         state=state,
         following=following(config, model, roles),
+        environment=None if online is None else online.environment,
         alarms=alarms_of(config.rollout),
     )
     return run

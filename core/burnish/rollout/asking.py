@@ -108,6 +108,13 @@ class Notes:
         self.metrics.setdefault(name, []).append(float(value))
 
 
+def trainer_state(step: int, num_steps: int) -> Any:
+    """What TRL tells a reward of the training, after so many of its steps."""
+    from transformers import TrainerState
+
+    return TrainerState(global_step=step, max_steps=num_steps)
+
+
 def given(name: str, function: Callable[..., Any], call: Call, notes: Notes) -> dict[str, Any]:
     """The arguments that a reward names, all where it takes any; RewardError when it asks for what the rows lack."""
     extras = dict(zip(EXTRAS, (call.state, notes.log_extra, notes.log_metric), strict=True))

@@ -1,47 +1,47 @@
-"""Rewards on held-out rows: generate from their prompts, score what was written, average. Leaves the model as it found it."""
+"""Rewards on held-out rows: episodes played to their end, judged, averaged. As in training, but nothing is learnt from them.
+
+In: held-out rows, who plays, who judges. Out: judged trajectories, and their means by name.
+"""
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
-from torch import nn
-
-from burnish.config.sections import RenderSection, SamplingSection
-from burnish.data.examples import Example, prompt_of
+from burnish.data.examples import Example
 from burnish.data.render import Renderer
-from burnish.rollout.prompts import as_list, columns_of, completion_said
-from burnish.rollout.rewards import Reward, run_rewards
-from burnish.rollout.sampler import HFSampler
+from burnish.data.units import Unit
+from burnish.rollout.judge import Judge
+from burnish.rollout.metrics import rollout_metrics
+from burnish.rollout.play import Player, Prompt
+from burnish.rollout.trajectory import Trajectory
+
+OF_GROUPS = ("reward_std", "frac_reward_zero_std")  # every row is answered once, so there are no groups
 
 
-def evaluate_rewards(
-    model: nn.Module,
-    tokenizer: Any,
-    examples: Sequence[Example],
-    rewards: Sequence[Reward],
-    sampling: SamplingSection,
-    seed: int = 0,
-) -> dict[str, float]:
-    """Means over the examples: `eval/rewards/NAME/mean` where it applies, `eval/reward` the weighted sum, and lengths.
+def questions(units: Sequence[Unit], examples: Sequence[Example], renderer: Renderer) -> list[Prompt]:
+    """Held-out rows as they are asked. units: where each example stands.
 
-    Equal seeds sample equal completions from an unchanged model, whatever the order of the examples.
+    What is drawn depends on the prompt, and on how often it came before, not on its place among others.
     """
-    prompts = [as_list(prompt_of(example)) for example in examples]
-    renderer = Renderer(tokenizer, RenderSection())
-    ids = [renderer.prompt_ids(example).tolist() for example in examples]
-    completions = HFSampler(model, tokenizer).generate(ids, sampling, seed)
-    said = [completion_said(tokenizer, prompt, completion.ids) for prompt, completion in zip(prompts, completions, strict=True)]
-    scores = run_rewards(rewards, prompts, said, [completion.ids for completion in completions], columns_of(examples))
-    metrics: dict[str, float] = {}
-    for name, values in scores.items():
-        if applying := [value for value in values if value is not None]:
-            metrics[f"eval/rewards/{name}/mean"] = sum(applying) / len(applying)
-    totals = [
-        sum(reward.weight * value for reward in rewards if (value := scores[reward.name][row]) is not None)
-        for row in range(len(examples))
-    ]
-    metrics["eval/reward"] = sum(totals) / len(totals)
-    metrics["eval/completions/mean_length"] = sum(len(completion.ids) for completion in completions) / len(completions)
-    metrics["eval/completions/clipped_ratio"] = sum(not completion.finished for completion in completions) / len(completions)
-    return metrics
+    found, seen = [], Counter[tuple[int, ...]]()
+    for unit, example in zip(units, examples, strict=True):
+        ids = tuple(renderer.prompt_ids(example).tolist())
+        digest = hashlib.blake2b(repr((ids, seen[ids])).encode(), digest_size=6).digest()
+        seen[ids] += 1
+        found.append(Prompt(unit.source, unit.row, unit.part, int.from_bytes(digest), example, ids))
+    return found
+
+
+def examined(player: Player, judge: Judge, prompts: Sequence[Prompt]) -> list[Trajectory]:
+    """Each of them answered once, and judged."""
+    played = player.play(prompts, [0], version=0)
+    return judge(played, [prompt.example for prompt in prompts])
+
+
+def evaluation_metrics(trajectories: Sequence[Trajectory]) -> dict[str, float]:
+    """`eval/` before the names of a rollout batch: `reward`, the weighted sum; `rewards/NAME/mean`, where it applies;
+    `completions/...`, `environment/...`, `outcomes/...`. Rewards are of episodes that came to their end."""
+    metrics = rollout_metrics(trajectories)
+    return {f"eval/{name}": value for name, value in metrics.items() if name.rpartition("/")[2] not in OF_GROUPS}
