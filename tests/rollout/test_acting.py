@@ -9,13 +9,17 @@ from typing import Any
 
 import pytest
 
-from burnish.data.examples import Side
-from burnish.errors import ConfigError, InfrastructureError
+from burnish.data.examples import Prompt, Side
+from burnish.errors import ConfigError, InfrastructureError, RewardError
+from burnish.registry import load
 from burnish.rollout.contract import Episode, Task
 from burnish.rollout.environments.classes import environment_of, is_played
 from burnish.rollout.environments.tools import Tools
+from burnish.rollout.judge import Judge
+from burnish.rollout.rewards import Reward, load_reward
 from burnish.rollout.sampler import Completion
 from burnish.rollout.single_turn import SingleTurn
+from burnish.rollout.trajectory import Origin, Trajectory
 from burnish.testing import tiny_tokenizer
 
 TOKENIZER = tiny_tokenizer()
@@ -265,6 +269,39 @@ def test_a_class_whose_methods_are_tools() -> None:
     assert "_hidden" not in prompt
     assert "get_reward" not in prompt
     assert "2 + 2?\n\nIt stands at 3.<|im_end|>" in prompt
+
+
+def solved(environments: Sequence[Counter], **_: Any) -> list[float]:
+    """As TRL's reward functions look at the environments of its `environment_factory`."""
+    return [float(one.count) for one in environments]
+
+
+def test_rewards_look_at_the_objects_that_played() -> None:
+    """One to a completion, also where a reward is asked about some of them alone; afterwards nobody holds them."""
+    call = '<tool_call>{"name": "increment", "arguments": {"step": 2}}</tool_call><|im_end|>'
+    episodes = [play(environment_of(Counter, {}, "counter"), call, "done<|im_end|>", start=start) for start in (3, 1)]
+    played = [Trajectory.of(Origin("main", 0, 0, 0, member), episode, 0) for member, episode in enumerate(episodes)]
+    rows = [Prompt(USER), Prompt(USER)]
+    judged = Judge([Reward("solved", solved)], TOKENIZER)(played, rows)
+    assert [one.rewards["solved"] for one in judged] == [5.0, 3.0]
+    assert [one.instance for one in judged] == [None, None]
+
+    def picky(environments: Sequence[Counter]) -> list[float]:
+        return [1 / (one.count - 3) for one in environments]
+
+    good, bad = Judge([Reward("picky", picky)], TOKENIZER, on_error="drop", tells=lambda said: None)(played, rows)
+    assert (good.rewards["picky"], bad.outcome) == (0.5, "reward_error")
+
+
+def test_where_no_object_played_rewards_are_told(tmp_path: Path) -> None:
+    single = Episode(spans=play(environment_of(Counter, {}, "counter"), "done<|im_end|>").spans)
+    played = [Trajectory.of(Origin("main", 0, 0, 0, 0), single, 0)]
+    with pytest.raises(RewardError, match=r"'solved' asks for the objects that played .* a class with `reset`"):
+        Judge([Reward("solved", lambda environments: [0.0])], TOKENIZER)(played, [Prompt(USER)])
+    (tmp_path / "mine.py").write_text("def looks(environments, **_):\n    return [1.0 for one in environments]\n")
+    for given, said in (({"processes": 1}, "asked in other processes"), ({"cache": tmp_path}, "kept by content")):
+        with pytest.raises(RewardError, match=said):
+            load_reward(f"{tmp_path}/mine.py:looks", load(run_code=True), **given)
 
 
 def test_a_hanging_step_ends_its_episode() -> None:

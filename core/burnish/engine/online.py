@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Sequence as List
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -247,13 +247,17 @@ class Rollouts:
         accelerator, version = self.accelerator, self.step()
         if not self.online.backend.capabilities.live:
             self.sender.send(version)
-            played = on_first(accelerator, lambda: self.player.play(prompts, members, version))
+            played = on_first(accelerator, lambda: self._sendable(self.player.play(prompts, members, version)))
             return played[accelerator.process_index :: accelerator.num_processes]
         if self._as_one:
             self._awaken(prompts[0])
         share = prompts if self._as_one else prompts[accelerator.process_index :: accelerator.num_processes]
         played = self.player.play(share, members, version)
         return played if not self._as_one or accelerator.is_main_process else []
+
+    def _sendable(self, played: list[Trajectory]) -> list[Trajectory]:
+        """Without the objects that played, where other processes are to judge: they cannot have them."""
+        return played if self.accelerator.num_processes == 1 else [replace(one, instance=None) for one in played]
 
     @cached_property
     def judge(self) -> Judge:

@@ -19,6 +19,8 @@ from burnish.errors import RewardError, did_you_mean, raised
 
 EXTRAS = ("trainer_state", "log_extra", "log_metric")
 """What TRL gives a reward beside the columns: the state of training, and two functions to write things down with."""
+ENVIRONMENTS = "environments"
+"""And where objects play: those of the completions."""
 SHOWN = 80  # characters of a wrong value in a message
 
 
@@ -46,7 +48,8 @@ Value = Any  # a float, None, `contract.Steps` (not imported here: it brings tor
 class Call:
     """What a reward is asked: arguments by name, one value per completion each. whose: each completion's row, for messages.
     state: what `trainer_state` is; extras: whether a function that takes anything is given the extras. tokenizer: the policy's,
-    for functions that name it and run in this process."""
+    for functions that name it and run in this process. instances: likewise, what TRL calls `environments`: the objects that
+    played, one per completion, None for one that had none."""
 
     arguments: Mapping[str, Sequence[Any]]
     size: int
@@ -54,11 +57,14 @@ class Call:
     state: Any = None
     extras: bool = False
     tokenizer: Any = None
+    instances: Sequence[Any] = ()
 
     def only(self, places: Sequence[int]) -> Call:
         """The same of some completions."""
         arguments = {name: [values[place] for place in places] for name, values in self.arguments.items()}
-        return replace(self, arguments=arguments, size=len(places), whose=[self.named(place) for place in places])
+        instances = [self.instances[place] for place in places] if self.instances else ()
+        named = [self.named(place) for place in places]
+        return replace(self, arguments=arguments, size=len(places), whose=named, instances=instances)
 
     def named(self, place: int) -> str:
         """A completion in words."""
@@ -122,10 +128,17 @@ def given(name: str, function: Callable[..., Any], call: Call, notes: Notes) -> 
     named = {parameter.name for parameter in parameters}
     extras |= {"tokenizer": call.tokenizer} if "tokenizer" in named else {}
     everything = {**extras, **call.arguments}
+    if any(instance is not None for instance in call.instances):
+        everything |= {ENVIRONMENTS: list(call.instances)}
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return {key: value for key, value in everything.items() if call.extras or key in named or key not in EXTRAS}
     required = [parameter.name for parameter in parameters if parameter.default is parameter.empty]
     if lacking := [parameter for parameter in required if parameter not in everything]:
+        if lacking[0] == ENVIRONMENTS:
+            raise RewardError(
+                f"the reward '{name}' asks for the objects that played (`{ENVIRONMENTS}`), and none did: that is for an "
+                "environment which is a class with `reset`, played in the process of the reward"
+            )
         hint = did_you_mean(lacking[0], call.arguments)
         raise RewardError(f"the reward '{name}' asks for '{lacking[0]}', which the rows lack. {hint}")
     return {parameter.name: everything[parameter.name] for parameter in parameters if parameter.name in everything}

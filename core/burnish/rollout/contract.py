@@ -130,7 +130,7 @@ class Episode:
     """A prompt row played to its end: a trajectory in the making. spans: in order, the prompt's first; the policy's own are
     scored. reward: what the environment itself gives for the whole, beside what turns earned; None where rewards judge. said:
     what came after the prompt as messages, for rewards and readers; empty where that is all the policy's. notes: numbers to be
-    logged by their means. error: how it failed, in words."""
+    logged by their means. error: how it failed, in words. instance: the object that played it, for rewards that look at it."""
 
     spans: tuple[Span, ...]
     outcome: Outcome = "ok"
@@ -138,6 +138,7 @@ class Episode:
     said: tuple[Message, ...] = ()
     notes: Mapping[str, float] = field(default_factory=dict)
     error: str = ""
+    instance: Any = None
 
     def __post_init__(self) -> None:
         if self.reward is not None and not math.isfinite(self.reward):

@@ -45,12 +45,12 @@ class Judge:
         """The trajectories with their rewards. One that nothing applies to is filtered; one whose reward failed has an outcome
         that says so, or RewardError. examples: each one's row."""
         whole = [place for place, one in enumerate(trajectories) if one.is_trainable]
-        judged = list(trajectories)
+        judged = [replace(one, instance=None) for one in trajectories]  # what played is not kept longer than it is looked at
         if not whole:
             return judged
         answers = ask_all(self.rewards, self._call(trajectories, examples, whole), one_by_one=self.on_error == "drop")
         for index, place in enumerate(whole):
-            judged[place] = self._judged(trajectories[place], index, answers)
+            judged[place] = self._judged(judged[place], index, answers)
         return judged
 
     def _call(self, trajectories: Sequence[Trajectory], examples: Sequence[Example], whole: Sequence[int]) -> Call:
@@ -63,8 +63,9 @@ class Judge:
         ]
         columns = columns_of([examples[place] for place in whole])
         whose = [f"row {trajectories[place].origin.row} of {trajectories[place].origin.source}" for place in whole]
-        about = {"state": self.state(), "extras": True} if self.state is not None else {}
-        return call_of(prompts, said, written, columns, whose=whose, tokenizer=self.tokenizer, **about)
+        about: dict[str, Any] = {"state": self.state(), "extras": True} if self.state is not None else {}
+        about |= {"instances": [trajectories[place].instance for place in whole], "tokenizer": self.tokenizer}
+        return call_of(prompts, said, written, columns, whose=whose, **about)
 
     def _judged(self, one: Trajectory, index: int, answers: Mapping[str, Answer]) -> Trajectory:
         """With what the rewards say of the completion that was at `index`."""

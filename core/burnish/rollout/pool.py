@@ -59,7 +59,7 @@ class Pool:
         """The whole call; blocks. Only completions are lost whose own call fails."""
         has_fields = hasattr(call.state, "__dict__")  # passed on without its class, whose library takes seconds to import
         state = SimpleNamespace(**vars(call.state)) if has_fields else call.state
-        call = replace(call, tokenizer=None, state=state)
+        call = replace(call, tokenizer=None, instances=(), state=state)
         with ThreadPoolExecutor(self.processes) as threads:
             return Answer.joined(list(threads.map(lambda place: self._one(call.only([place])), range(call.size))))
 

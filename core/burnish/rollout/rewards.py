@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 from burnish.errors import RewardError
 from burnish.registry.custom import custom_hash, is_custom
 from burnish.registry.records import RewardRecord
-from burnish.rollout.asking import Answer, Call, Failure, Notes, answered, failure_of, given, too_long
+from burnish.rollout.asking import ENVIRONMENTS, Answer, Call, Failure, Notes, answered, failure_of, given, too_long
 from burnish.rollout.pool import Made, Pool
 from burnish.rollout.reward_cache import RewardCache
 from burnish.rollout.waiting import finish, in_thread
@@ -67,7 +67,11 @@ def load_reward(
     made = Made(name, options, registry.disabled, registry.run_code)
     pool = Pool(short, made, processes, time_limit) if processes else None
     kept = None if cache is None else RewardCache(cache, _identity(name, options, registry))
-    return Reward(short, _function(name, target, options), weight, time_limit, pool, kept)
+    function = _function(name, target, options)
+    if (pool or kept) and ENVIRONMENTS in inspect.signature(function).parameters:
+        what = "asked in other processes" if pool else "kept by content"
+        raise RewardError(f"the reward '{name}' looks at the objects that played (`{ENVIRONMENTS}`), so it cannot be {what}")
+    return Reward(short, function, weight, time_limit, pool, kept)
 
 
 def told_apart(rewards: Iterable[Reward]) -> tuple[Reward, ...]:
@@ -113,7 +117,8 @@ def ask_all(rewards: Sequence[Reward], call: Call, *, one_by_one: bool = False) 
     one_by_one: where a reward raises, it is asked again about each completion alone, so that one does not take others with it.
     """
     known = {reward.name: reward.cache.known(call) for reward in rewards if reward.cache is not None}
-    calls = {name: call.only([place for place in range(call.size) if place not in found]) for name, found in known.items()}
+    told = replace(call, instances=())  # what is kept is known by what was told, and objects have no content to know them by
+    calls = {name: told.only([place for place in range(call.size) if place not in found]) for name, found in known.items()}
     asked = [reward for reward in rewards if calls.get(reward.name, call).size]
     answers = {
         reward.name: _retried(partial(ask_directly, reward), calls.get(reward.name, call), one_by_one)

@@ -44,7 +44,8 @@ class Trajectory:
     step or turn a token is of, where there are several; `earned.NAME`, a reward of tokens, at the last one of what it judges.
     rewards: each by name, of tokens their sum, None where it does not apply. reward: their weighted sum, after shaping. said,
     notes: as the episode has them. error: why it is not trained on, with the traceback of a reward that raised. columns,
-    logged: what rewards wrote down beside, for the table of completions and for the metrics.
+    logged: what rewards wrote down beside, for the table of completions and for the metrics. instance: as the episode has it,
+    until it is judged.
     """
 
     origin: Origin
@@ -60,6 +61,7 @@ class Trajectory:
     error: str = ""
     columns: Mapping[str, Any] = field(default_factory=dict)
     logged: Mapping[str, float] = field(default_factory=dict)
+    instance: Any = None
 
     @classmethod
     def of(cls, origin: Origin, episode: Episode, version: int) -> Trajectory:
@@ -81,6 +83,7 @@ class Trajectory:
         tokens = {"behaviour": behaviour} | ({"steps": steps} if turns > 1 else {})
         given = {} if episode.reward is None else {ENVIRONMENT: episode.reward}
         one = cls(origin, ids, own, versions, tokens, episode.outcome, given, 0.0, episode.said, episode.notes, episode.error)
+        one = replace(one, instance=episode.instance)
         return one.with_earned(TURNS, earned) if judged else one
 
     @property

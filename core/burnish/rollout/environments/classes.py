@@ -3,7 +3,8 @@
 In: a class with `reset` and either `step` or methods that are tools. Out: an environment. `reset(**columns)` may return what
 is said first; `step(said)` returns what is said next, or (said, reward, done), or an object with `observation`, `reward` and
 `done`; without `step`, every other public method is a tool, as in TRL's `environment_factory`. `reward()` or `get_reward()`
-gives what the whole was worth, `close()` gives back what it holds. All of them may be async.
+gives what the whole was worth, `close()` gives back what it holds. All of them may be async. Rewards that name `environments`
+are given the instances, after that.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import asyncio
 import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -64,7 +65,7 @@ class Playing:
                 partner: Partner = StepPartner(instance, self.limits.call_time_limit)
             else:
                 partner = MethodPartner.of(instance, self._calling)
-            return await act(task, generate, partner, self.limits.max_turns)
+            return replace(await act(task, generate, partner, self.limits.max_turns), instance=instance)
 
     @cached_property
     def _gate(self) -> Gate:
