@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -168,10 +169,25 @@ def test_pairs_need_a_loss_on_preferences_and_one_that_needs_them_says_so(make_c
 
 
 def test_a_sampler_that_disagrees_ends_the_run_before_the_update(make_config: MakeConfig) -> None:
-    config = run_of(make_config, mismatch={"stop": 1e-12})
+    """By half a nat from the second batch on."""
+    config = run_of(make_config, mismatch={"stop": 0.4}, environment={f"{HERE}:Lying": {"honest": 8}})
     config["objective"] = [{"grpo": {}}]
-    with pytest.raises(RunError, match="trainer and sampler differ by"):
+    with pytest.raises(RunError, match=r"step 2: trainer and sampler differ by 0\.5 nats a token on average"):
         burnish.train(config, data=QUESTIONS)
+    verify_folder(Path(config["output"]) / "checkpoints/step-000001")
+
+
+def test_a_sampler_that_disagrees_is_corrected_from_a_level_on(make_config: MakeConfig, tmp_path: Path) -> None:
+    """Every token by half a nat: all terms, and with them the gradient, are e^.5 times as large, and stay below that level."""
+    norms = []
+    for level in (0.6, 0.4):
+        config = run_of(make_config, steps=1, mismatch={"correct": level}, environment=f"{HERE}:Lying")
+        config |= {"objective": [{"grpo": {}}], "output": str(tmp_path / f"{level}")}
+        burnish.train(config, data=QUESTIONS)
+        [line] = ledger(tmp_path / f"{level}")
+        assert line["sampling/sampling_logp_difference/mean"] == pytest.approx(0.5, abs=1e-4)
+        norms.append(line["grad_norm"])
+    assert norms[1] == pytest.approx(math.exp(0.5) * norms[0], rel=1e-4)
 
 
 def test_the_difference_to_the_sampler_is_logged(make_config: MakeConfig) -> None:

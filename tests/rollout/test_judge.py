@@ -140,6 +140,7 @@ def test_metrics_by_hand() -> None:
     assert metrics["reward_std"] == pytest.approx((4.5**0.5 + 0.5**0.5) / 2)  # stds of {4, 7} and {4, 5}, n - 1
     assert metrics["frac_reward_zero_std"] == 0.0
     assert metrics["rewards/length/mean"] == pytest.approx(2.5)
+    assert metrics["rewards/length/std"] == pytest.approx((4 * 0.25 / 3) ** 0.5)  # of 2, 3, 2, 3
     assert metrics["completions/mean_length"] == pytest.approx(2.5)
     assert metrics["completions/max_terminated_length"] == 3.0
     assert metrics["completions/mean_terminated_length"] == pytest.approx(7 / 3)

@@ -16,6 +16,8 @@ from burnish.rollout.contract import Held, Receipt
 PERTURBED = -1
 """The version of the handshake's perturbed weights."""
 SHOWN = 3
+OF_WORDS = ("embed_tokens.", "wte.", "word_embeddings.", "embed_in.", "lm_head.", "embed_out.")
+"""Parts of the names of tensors that have a row for each id, in the families of transformers."""
 FOLLOWS = 0.4
 """A backend follows when what it says is nearer to the prediction than this part of the way that the weights moved it."""
 UNMOVED = 0.1
@@ -46,7 +48,9 @@ def _differences(sent: Mapping[str, Held], held: Mapping[str, Held]) -> list[str
     for name in sorted(sent.keys() & held.keys()):
         ours, theirs = sent[name], held[name]
         if ours.shape != theirs.shape:
-            found.append(f"'{name}' has shape {list(theirs.shape)}, sent was {list(ours.shape)}")
+            words = any(part in name for part in OF_WORDS) and theirs.shape[1:] == ours.shape[1:]
+            why = ", so sampler and trainer have different vocabularies: serve the model that is trained" if words else ""
+            found.append(f"'{name}' has shape {list(theirs.shape)}, sent was {list(ours.shape)}{why}")
         elif ours.dtype != theirs.dtype:
             found.append(f"'{name}' is {theirs.dtype}, sent was {ours.dtype}")
         elif ours.hash != theirs.hash:
