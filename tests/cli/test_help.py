@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from importlib import import_module
 from pathlib import Path
 
@@ -17,8 +16,8 @@ from burnish.cli import main
 from burnish.cli.main import COMMANDS, app
 from burnish.errors import ConfigError
 
-LIMIT_S = 0.3
-HEAVY = ("torch", "transformers", "accelerate", "peft", "datasets", "pydantic", "numpy")
+HEAVY = ("torch", "transformers", "accelerate", "peft", "datasets", "pydantic", "numpy", "pandas", "asyncio")
+MOST_MODULES = 200  # an import costs about a millisecond: help has to come while a finger is still on the key
 SCRIPT = """
 import sys
 from burnish.cli.main import app
@@ -27,6 +26,8 @@ try:
 except SystemExit as error:
     assert not error.code, error.code
 print("heavy:", [name for name in {heavy!r} if name in sys.modules])
+print("plugins:", [name for name in sys.modules if name.startswith("burnish_")])
+print("modules:", len(sys.modules))
 """
 
 
@@ -39,19 +40,11 @@ def run(*arguments: str, heavy: tuple[str, ...] = HEAVY) -> str:
 def test_help_lists_every_command_and_imports_nothing_heavy() -> None:
     said = run("--help")
     assert "heavy: []" in said
+    assert "plugins: []" in said
+    assert int(said.rpartition("modules: ")[2]) < MOST_MODULES
     for name, summary in COMMANDS.items():
         assert f"  {name}" in said
         assert summary in said
-
-
-def test_help_is_fast_with_every_plugin_installed() -> None:
-    command = Path(sys.executable).with_name("burnish")
-    walls = []
-    for _ in range(5):
-        start = time.perf_counter()
-        subprocess.run([command, "--help"], check=True, capture_output=True)
-        walls.append(time.perf_counter() - start)
-    assert min(walls) < LIMIT_S, walls
 
 
 def test_every_command_has_one_file() -> None:

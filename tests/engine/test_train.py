@@ -303,7 +303,7 @@ def test_a_full_disk_ends_the_run_with_the_last_checkpoint_whole(
         ({"schedule": {"name": "cosin"}}, "Did you mean 'cosine'"),
         ({"objective": [{"sft": {}}]}, "say which with `on`"),
         ({**EVALUATED, "evaluate": {"at_start": True, "metric": "eval/los"}}, "Did you mean 'eval/loss'"),
-        ({"track": ["mlflow"]}, "pip install mlflow"),
+        ({"track": ["dvclive"]}, "pip install dvclive"),
     ],
 )
 def test_what_cannot_work_is_refused(make_config: MakeConfig, tmp_path: Path, changes: dict[str, Any], message: str) -> None:
