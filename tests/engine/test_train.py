@@ -303,13 +303,18 @@ def test_a_full_disk_ends_the_run_with_the_last_checkpoint_whole(
         ({"schedule": {"name": "cosin"}}, "Did you mean 'cosine'"),
         ({"objective": [{"sft": {}}]}, "say which with `on`"),
         ({**EVALUATED, "evaluate": {"at_start": True, "metric": "eval/los"}}, "Did you mean 'eval/loss'"),
-        ({"track": ["dvclive"]}, "pip install dvclive"),
     ],
 )
 def test_what_cannot_work_is_refused(make_config: MakeConfig, tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         train(make_config(**changes))
     assert not (tmp_path / "run" / "model").exists()
+
+
+def test_a_tracker_without_its_package_is_refused(make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("burnish.engine.tracking.get_available_trackers", list)
+    with pytest.raises(ConfigError, match="pip install mlflow"):
+        train(make_config(track=["mlflow"]))
 
 
 def test_an_existing_output_is_refused(make_config: MakeConfig, tmp_path: Path) -> None:
