@@ -57,6 +57,58 @@ def test_a_request_gets_the_same_tokens_whatever_its_neighbours(order: list[int]
     assert [completion.ids for completion in together] == [alone[place] for place in chosen]
 
 
+def test_a_finished_row_makes_room_for_the_next_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five prompts in two rows: every request has the tokens that it has alone, in fewer forwards than batch after batch."""
+    prompts = [[1, 2, 3], [4], [5, 6, 7, 8, 9, 10], [11, 12], [13]]
+    model = tiny_model(dtype=torch.float64)
+    free = HFSampler(model, TOKENIZER).generate(prompts, sampling(), seed=3)
+    model.generation_config.eos_token_id = sorted({one.ids[2 * place] for place, one in enumerate(free)})
+    alone = [HFSampler(model, TOKENIZER).generate([prompt], sampling(), seed=3)[0] for prompt in prompts]
+    rows: list[int] = []
+    forward = model.forward
+
+    def counting(*args: Any, **kwargs: Any) -> Any:
+        rows.append(len(kwargs["input_ids"]))
+        return forward(*args, **kwargs)
+
+    sampler = HFSampler(model, TOKENIZER, max_rows=2)
+    monkeypatch.setattr(model, "forward", counting)
+    together = sampler.generate(prompts, sampling(), seed=3)
+    assert [one.ids for one in together] == [one.ids for one in alone]
+    for one, other in zip(together, alone, strict=True):
+        assert one.logps == pytest.approx(other.logps, abs=1e-12)
+    assert len({len(one.ids) for one in alone}) > 2
+    assert max(rows) == 2
+    prompted = sorted(prompts, key=len)
+    lengths = {tuple(prompt): len(one.ids) for prompt, one in zip(prompts, alone, strict=True)}
+    batches = [prompted[place : place + 2] for place in range(0, 5, 2)]
+    assert len(rows) < sum(max(lengths[tuple(prompt)] for prompt in batch) for batch in batches)
+
+
+def test_windows_wait_for_the_batch_to_end() -> None:
+    """What a window keeps of a row cannot be lined up with another: such models decode batch after batch, as ever."""
+    prompts = [[1, 2, 3], [4], [5, 6, 7, 8, 9, 10]]
+    model = tiny_model("mistral", dtype=torch.float64)
+    alone = [HFSampler(model, TOKENIZER).generate([prompt], sampling(), seed=3)[0].ids for prompt in prompts]
+    assert [one.ids for one in HFSampler(model, TOKENIZER, max_rows=2).generate(prompts, sampling(), seed=3)] == alone
+
+
+def test_requests_that_arrive_join_those_that_are_decoded() -> None:
+    model = tiny_model(dtype=torch.float64)
+    [first, second] = [HFSampler(model, TOKENIZER).generate([ids], sampling(), [7])[0] for ids in ([1, 2], [3, 4, 5])]
+    arrivals = [[], [([3, 4, 5], 7)]]
+    stream = HFSampler(model, TOKENIZER).stream(
+        [[1, 2]], sampling(), [7], lambda _: False, lambda: arrivals.pop(0) if arrivals else []
+    )
+    steps = [dict(step) for step in stream]
+    [(one, late)] = [(step.get(0), place) for place, step in enumerate(steps) if 0 in step]
+    [(other, later)] = [(step.get(1), place) for place, step in enumerate(steps) if 1 in step]
+    assert one is not None
+    assert other is not None
+    assert (one.ids, other.ids) == (first.ids, second.ids)
+    assert (late, later) == (len(first.ids) - 1, len(second.ids) + 1)  # it came in after two tokens
+
+
 def test_requests_of_one_prompt_differ_and_seeds_differ() -> None:
     sampler = HFSampler(tiny_model(), TOKENIZER)
     group = sampler.generate([[1, 2, 3]] * 4, sampling(temperature=2.0))

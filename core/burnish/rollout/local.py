@@ -119,7 +119,14 @@ class LocalBackend:
                 if not request.answer.done():
                     request.answer.set_result(completion)
             return
-        stream = sampler.stream(ids, sampling, seeds, given_up=lambda index: batch[index].answer.cancelled())
+
+        def more() -> list[tuple[tuple[int, ...], int]]:
+            arrived = [request for request in self._waiting if request.sampling == sampling]
+            self._waiting = [request for request in self._waiting if request.sampling != sampling]
+            batch.extend(arrived)
+            return [(request.ids, request.seed) for request in arrived]
+
+        stream = sampler.stream(ids, sampling, seeds, lambda index: batch[index].answer.cancelled(), more)
         while True:
             with self._within():
                 finished = next(stream, None)

@@ -31,6 +31,11 @@ class _Caches:
     policy: Any = None
     reference: Any = None
 
+    @property
+    def layers(self) -> list[Any]:
+        """Of both, those of the policy first."""
+        return [layer for cache in (self.policy, self.reference) for layer in getattr(cache, "layers", ())]
+
     def reorder_cache(self, rows: Tensor) -> None:
         """Keep these rows, in this order."""
         for cache in (self.policy, self.reference):

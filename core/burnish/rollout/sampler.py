@@ -1,8 +1,8 @@
 """Sampling in the training process: token ids in, token ids and log-probabilities out. Knows nothing of text but stop strings.
 
-Equal prompts are prefilled once and their cache is copied to every request; rows that have finished leave the batch. Rows are
-padded on the left, so that all end at the same column of the cache.
-Shapes: U prompts without repetition, R requests still running, W width of the cache, V vocabulary.
+Equal prompts are prefilled once and their cache is copied to every request; rows that have finished leave the batch, and when
+they leave room for all requests of the next prompt, these come in.
+Shapes: U prompts without repetition, W width of the cache, V vocabulary.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from burnish.batch.attention import own_attention
 from burnish.errors import ModelError
 from burnish.model.scorer import base_of
 from burnish.rollout.distribution import draw, random_stream
+from burnish.rollout.rows import Request, Rows
 
 if TYPE_CHECKING:
     from burnish.config.sections import SamplingSection
@@ -37,18 +38,6 @@ class Completion:
     logps: list[float]
     finished: bool
     versions: list[int] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class _Request:
-    """A completion in the making. prompt: its place among the distinct prompts; uniforms: one number per token it may draw."""
-
-    index: int
-    prompt: int
-    uniforms: np.ndarray[Any, np.dtype[np.float32]]
-    ids: list[int] = field(default_factory=list)
-    logps: list[float] = field(default_factory=list)
-    finished: bool = False
 
 
 @contextmanager
@@ -101,10 +90,12 @@ class HFSampler:
         sampling: SamplingSection,
         seed: int | Sequence[int],
         given_up: Callable[[int], bool],
+        more: Callable[[], Sequence[tuple[Sequence[int], int]]] = tuple,
     ) -> Iterator[list[tuple[int, Completion]]]:
         """As `generate`, but after every token: the completions that it ended, by the index of their prompt. given_up: whether
-        nobody waits for one any more; it leaves the batch, as if it had never been asked for."""
-        decoding = self._decoding(prompts, sampling, seed, given_up)
+        nobody waits for one any more; it leaves the batch, as if it had never been asked for. more: prompts that were asked for
+        since, each with its seed; their indices go on from those before."""
+        decoding = self._decoding(prompts, sampling, seed, given_up, more)
         while True:
             with generating(self.model):  # not while others have their turn
                 finished = next(decoding, None)
@@ -118,74 +109,84 @@ class HFSampler:
         sampling: SamplingSection,
         seed: int | Sequence[int],
         given_up: Callable[[int], bool],
+        more: Callable[[], Sequence[tuple[Sequence[int], int]]] = tuple,
     ) -> Iterator[list[tuple[int, Completion]]]:
-        groups: dict[tuple[int, ...], list[int]] = {}
-        for index, prompt in enumerate(prompts):
-            if not len(prompt):
-                raise ModelError(f"prompt {index} has no tokens, so there is nothing to continue")
-            groups.setdefault(tuple(map(int, prompt)), []).append(index)
-        for distinct in self._batches(groups):
-            requests = [
-                _Request(index, place, random_stream(*stream, sampling.max_new_tokens))
-                for place, prompt in enumerate(distinct)
-                for occurrence, index in enumerate(groups[prompt])
-                for stream in [(seed, prompt, occurrence) if isinstance(seed, int) else (seed[index], prompt, 0)]
-                if not given_up(index)
-            ]
-            for ended in self._decode(distinct, requests, sampling, given_up) if requests else ():
-                yield [(one.index, Completion(one.ids, one.logps, one.finished)) for one in ended]
+        asked = [(prompt, seed if isinstance(seed, int) else seed[index]) for index, prompt in enumerate(prompts)]
+        waiting = _grouped(asked, 0, sampling, share_seed=isinstance(seed, int))
+        count, rows = len(asked), None
+        while waiting or rows is not None:
+            rows = self._admit(rows, waiting, given_up)
+            if rows is None:
+                continue
+            ended = self._draw(rows, sampling)
+            yield [(one.index, Completion(one.ids, one.logps, one.finished)) for one in ended]
+            if arrived := more():
+                waiting += _grouped(arrived, count, sampling, share_seed=False)
+                count += len(arrived)
+            rows = self._advance(rows, ended, given_up)
 
-    def _batches(self, groups: dict[tuple[int, ...], list[int]]) -> Iterator[list[tuple[int, ...]]]:
-        """Distinct prompts of like length, as many as fill `max_rows` with their requests."""
-        batch: list[tuple[int, ...]] = []
-        rows = 0
-        for prompt in sorted(groups, key=lambda prompt: (len(prompt), prompt)):
-            if batch and rows + len(groups[prompt]) > self.max_rows:
-                yield batch
-                batch, rows = [], 0
-            batch.append(prompt)
-            rows += len(groups[prompt])
-        if batch:
-            yield batch
+    def _admit(self, rows: Rows | None, waiting: list[_Group], given_up: Callable[[int], bool]) -> Rows | None:
+        """The rows, and those of prompts that wait and have room; these wait no longer. None where nobody is there."""
+        if rows is not None and not (waiting and rows.can_grow):
+            return rows
+        room, groups = self.max_rows - (0 if rows is None else len(rows.requests)), list[_Group]()
+        while waiting:
+            waiting[0].requests = [one for one in waiting[0].requests if not given_up(one.index)]
+            if len(waiting[0].requests) > room and (rows is not None or groups):
+                break
+            room -= len(waiting[0].requests)
+            groups += [group for group in [waiting.pop(0)] if group.requests]
+        if not groups:
+            return rows
+        new = self._prefill(groups)
+        if rows is None:
+            return new
+        rows.join(new)
+        return rows
 
-    def _decode(
-        self,
-        prompts: list[tuple[int, ...]],
-        running: list[_Request],
-        sampling: SamplingSection,
-        given_up: Callable[[int], bool],
-    ) -> Iterator[list[_Request]]:
-        """Fills the requests, in place; after every token, those that it ended."""
+    def _prefill(self, groups: list[_Group]) -> Rows:
+        """Rows of all requests, each prompt forwarded once."""
         device = next(self.model.parameters()).device
-        width = max(map(len, prompts))
-        mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in prompts], device=device)  # [U, W]
-        ids = torch.tensor([[ids[0]] * (width - len(ids)) + list(ids) for ids in prompts], device=device)  # [U, W]
+        width = max(len(group.prompt) for group in groups)
+        padding = [[0] * (width - len(group.prompt)) for group in groups]
+        mask = torch.tensor([pad + [1] * len(group.prompt) for pad, group in zip(padding, groups, strict=True)], device=device)
+        ids = torch.tensor(
+            [[group.prompt[0]] * len(pad) + list(group.prompt) for pad, group in zip(padding, groups, strict=True)],
+            device=device,
+        )  # [U, W]
         logits, cache = self._forward(ids, mask, None)
-        rows = torch.tensor([request.prompt for request in running], device=device)
-        logits, mask = logits[rows], mask[rows]
-        if len(rows) != len(prompts):
-            cache.reorder_cache(rows)
-        for step in range(sampling.max_new_tokens):
-            uniforms = torch.tensor(np.array([request.uniforms[step] for request in running]), device=device)
-            tokens, logps = draw(logits, uniforms, sampling)
-            for request, token, logp in zip(running, tokens.tolist(), logps.tolist(), strict=True):
-                if math.isnan(logp):
-                    raise ModelError(f"after {len(request.ids)} sampled tokens the model's logits are not numbers")
-                request.ids.append(token)
-                request.logps.append(logp)
-                request.finished = self._is_end(request.ids, sampling.stop)
-            last = step + 1 == sampling.max_new_tokens
-            yield [request for request in running if request.finished or last]
-            kept = [place for place, request in enumerate(running) if not request.finished and not given_up(request.index)]
-            if last or not kept:
-                return
-            if len(kept) < len(running):
-                rows = torch.tensor(kept, device=device)
-                tokens, mask = tokens[rows], mask[rows]
-                cache.reorder_cache(rows)
-                running = [running[place] for place in kept]
-            mask = torch.cat([mask, mask.new_ones(len(running), 1)], 1)
-            logits, cache = self._forward(tokens[:, None], mask, cache)
+        rows = Rows([], logits, mask, cache)
+        every = [(place, one) for place, group in enumerate(groups) for one in group.requests]
+        rows.spread([one for _, one in every], [place for place, _ in every])
+        return rows
+
+    def _draw(self, rows: Rows, sampling: SamplingSection) -> list[Request]:
+        """One token for every row; the requests that it ended."""
+        numbers = np.array([request.uniforms[len(request.ids)] for request in rows.requests])
+        tokens, logps = draw(rows.logits, torch.tensor(numbers, device=rows.mask.device), sampling)
+        for request, token, logp in zip(rows.requests, tokens.tolist(), logps.tolist(), strict=True):
+            if math.isnan(logp):
+                raise ModelError(f"after {len(request.ids)} sampled tokens the model's logits are not numbers")
+            request.ids.append(token)
+            request.logps.append(logp)
+            request.finished = self._is_end(request.ids, sampling.stop)
+        return [one for one in rows.requests if one.finished or len(one.ids) == sampling.max_new_tokens]
+
+    def _advance(self, rows: Rows, ended: list[Request], given_up: Callable[[int], bool]) -> Rows | None:
+        """The rows that go on, ready for the next token; None where none does."""
+        over = {request.index for request in ended}
+        kept = [
+            place
+            for place, request in enumerate(rows.requests)
+            if request.index not in over and not given_up(request.index)
+        ]
+        if not kept:
+            return None
+        rows.keep(kept)
+        tokens = torch.tensor([[request.ids[-1]] for request in rows.requests], device=rows.mask.device)
+        rows.mask = torch.cat([rows.mask, rows.mask.new_ones(len(kept), 1)], 1)
+        rows.logits, rows.cache = self._forward(tokens, rows.mask, rows.cache)
+        return rows
 
     def _forward(self, ids: Tensor, mask: Tensor, cache: Any) -> tuple[Tensor, Any]:
         """Logits after the last token, [rows, V], and the cache. ids: the new tokens; mask: [rows, W] over old and new ones."""
@@ -216,3 +217,26 @@ class HFSampler:
         ends = getattr(config, "eos_token_id", None)
         listed = ends if isinstance(ends, list) else [ends]
         return {int(end) for end in (*listed, self.tokenizer.eos_token_id) if end is not None}
+
+
+@dataclass
+class _Group:
+    """The requests of one prompt."""
+
+    prompt: tuple[int, ...]
+    requests: list[Request]
+
+
+def _grouped(
+    asked: Sequence[tuple[Sequence[int], int]], first: int, sampling: SamplingSection, share_seed: bool
+) -> list[_Group]:
+    """Requests by their prompts, short ones first. first: the index of the first; share_seed: whether equal prompts share a
+    stream of random numbers, each request with its own part, instead of having a seed each."""
+    groups: dict[tuple[int, ...], list[Request]] = {}
+    for index, (prompt, seed) in enumerate(asked, first):
+        if not len(prompt):
+            raise ModelError(f"prompt {index} has no tokens, so there is nothing to continue")
+        key = tuple(map(int, prompt))
+        group = groups.setdefault(key, [])
+        group.append(Request(index, random_stream(seed, key, len(group) if share_seed else 0, sampling.max_new_tokens)))
+    return [_Group(prompt, groups[prompt]) for prompt in sorted(groups, key=lambda prompt: (len(prompt), prompt))]
