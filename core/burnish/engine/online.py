@@ -150,6 +150,8 @@ class Rollouts:
     def make(self, supply: Supply, number: int) -> tuple[list[Trajectory], Mapping[str, float]]:
         """Rollout batch `number`: played, judged, scored, with advantages; the same on every rank."""
         judged, noted = self._gathered(supply, number)
+        if self.overlapped is None and hasattr(self.online.backend, "rest"):
+            on_first(self.accelerator, lambda: finish(self.online.backend.rest()))  # type: ignore[attr-defined]
         advantage = self.online.advantage
         mine = judged[self.accelerator.process_index :: self.accelerator.num_processes]
         every = self._together(self.recorder(mine, "values" in self._needs, self.step()))

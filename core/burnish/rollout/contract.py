@@ -216,9 +216,10 @@ class Receipt:
 class Backend(Protocol):
     """What generates completions and takes new weights.
 
-    Optional member, asked of those that declare `adapters`: async load_adapter(version, weights, config) -> Receipt, like
+    Optional members. Asked of those that declare `adapters`: async load_adapter(version, weights, config) -> Receipt, like
     `update`, for the tensors of one LoRA adapter alone, named and configured as PEFT saves them (`adapter_config.json`); every
-    later completion is drawn from the model that the backend began with and this adapter.
+    later completion is drawn from the model that the backend began with and this adapter. Told where nothing is drawn beside
+    training: async rest(), when a rollout batch is there; until something is asked again, memory may be given back.
     """
 
     @property

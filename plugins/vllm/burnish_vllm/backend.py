@@ -58,11 +58,11 @@ class _Sent:
 class VLLM:
     """vLLM servers over HTTP.
 
-    servers: their addresses. dtype: in which they hold weights, as their `--dtype` says. folder: where weights are left for
-    them, on a disk that they see too; none for a temporary one. adapters: whether a LoRA adapter is sent alone, to servers
-    started with `--enable-lora`; else it is sent merged into all weights. in_flight: whether completions go on when new weights
-    come; else they are waited for. patience: seconds for which a server that is gone is waited for. timeout: seconds of one
-    request.
+    servers: their addresses, `http://HOST:PORT` or `unix:PATH`. dtype: in which they hold weights, as their `--dtype` says.
+    folder: where weights are left for them, on a disk that they see too; none for a temporary one. adapters: whether a LoRA
+    adapter is sent alone, to servers started with `--enable-lora`; else it is sent merged into all weights. in_flight: whether
+    completions go on when new weights come; else they are waited for. patience: seconds for which a server that is gone is
+    waited for. timeout: seconds of one request.
     """
 
     def __init__(
@@ -132,6 +132,18 @@ class VLLM:
         for path in paths:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
+    async def is_ready(self) -> bool:
+        """Whether all servers answer."""
+        return all([await server.is_ready(self._session.client) for server in self.servers])
+
+    async def sleep(self) -> None:
+        """Let all servers give their devices' memory back."""
+        await asyncio.gather(*(server.sleep(self._session.client) for server in self.servers))
+
+    async def wake(self) -> None:
+        """Let them take it again."""
+        await asyncio.gather(*(server.wake(self._session.client) for server in self.servers))
+
     async def close(self) -> None:
         """Let the connections go, and the files."""
         for loop, session in self._sessions.items():
@@ -198,6 +210,12 @@ class VLLM:
             self._sessions = {known: session for known, session in self._sessions.items() if not known.is_closed()}
             limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
             timeout = httpx.Timeout(self.timeout, connect=10.0)
+            sockets = {
+                f"all://{server.host}": httpx.AsyncHTTPTransport(uds=server.socket, limits=limits)
+                for server in self.servers
+                if server.socket is not None
+            }
             # Environment variables could send requests for this machine through a proxy.
-            self._sessions[loop] = _Session(httpx.AsyncClient(limits=limits, timeout=timeout, trust_env=False))
+            client = httpx.AsyncClient(limits=limits, timeout=timeout, trust_env=False, mounts=sockets)
+            self._sessions[loop] = _Session(client)
         return self._sessions[loop]

@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import os
 import runpy
+import signal
 import sys
+import threading
 
 from burnish_vllm.exchange import TRANSFER
 
@@ -18,6 +20,8 @@ FOR_ADAPTERS = {
     "--worker-extension-cls": "burnish_vllm.holding.Holding",
     "--max-loras": "2",  # so that completions of the adapter before can end beside those of the new one
 }
+OWNED = "BURNISH_VLLM_OWNED"
+"""Set for a server that ends when nothing holds the other end of its standard input any more."""
 NEEDED = {
     "--weight-transfer-config": json.dumps({"backend": TRANSFER}),
     "--logprobs-mode": "processed_logprobs",
@@ -33,12 +37,25 @@ def arguments(given: list[str]) -> list[str]:
     return ["--model", *given, *(word for name, value in needed.items() if name not in named for word in (name, value))]
 
 
+def end_with_owner() -> None:
+    """End this process and those that it has started when whoever started it does, in whatever way."""
+
+    def wait() -> None:
+        while sys.stdin.buffer.read(1):
+            pass
+        os.killpg(0, signal.SIGTERM)
+
+    threading.Thread(target=wait, name="burnish owner", daemon=True).start()
+
+
 def main() -> None:
     """Become a vLLM server."""
     if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
         sys.exit("usage: python -m burnish_vllm.serve MODEL [--port 8000 and other options of vLLM's server]")
     os.environ["VLLM_SERVER_DEV_MODE"] = "1"  # the routes for weights
     os.environ["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1" if ADAPTERS in sys.argv else "0"  # and those for adapters
+    if os.environ.get(OWNED):
+        end_with_owner()
     sys.argv = ["vllm", *arguments(sys.argv[1:])]
     runpy.run_module("vllm.entrypoints.openai.api_server", run_name="__main__")
 

@@ -6,6 +6,7 @@ everything that will not is a `ModelError` in the server's own words.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import uuid
 from collections import Counter
@@ -24,6 +25,7 @@ from burnish.rollout.sampler import Completion
 from burnish_vllm.exchange import SHOW, read_receipts
 
 START = "start the server with `python -m burnish_vllm.serve MODEL`"
+UNIX = "unix:"
 PASSING = ("/v1/completions", "/v1/models", "/weight_info")
 """Where a failure inside the server may pass; a failed update stays failed."""
 MINUS_INFINITY = -9999.0  # what vLLM writes for it, JSON having no such number
@@ -39,9 +41,9 @@ class OtherWeights(Unreachable):
 
 @dataclass
 class Server:
-    """url: without a path. name: of the model in requests; asked of the server when None. tag: of the weights that it was last
-    sent, None before; coming: of those that it is being sent. adapter: what requests name instead of the model, and its tag.
-    drawing: completions that are being drawn, by the name that was asked."""
+    """url: without a path, or `unix:` and the path of a socket. name: of the model in requests; asked of the server when None.
+    tag: of the weights that it was last sent, None before; coming: of those that it is being sent. adapter: what requests name
+    instead of the model, and its tag. drawing: completions that are being drawn, by the name that was asked."""
 
     url: str
     name: str | None = None
@@ -49,6 +51,34 @@ class Server:
     coming: str | None = None
     adapter: tuple[str, str] | None = None
     drawing: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def host(self) -> str:
+        """What stands for a socket in requests."""
+        return f"{hashlib.blake2b(self.url.encode(), digest_size=8).hexdigest()}.socket"
+
+    @property
+    def socket(self) -> str | None:
+        """The path of its socket, where it has one."""
+        return self.url.removeprefix(UNIX) if self.url.startswith(UNIX) else None
+
+    async def is_ready(self, client: httpx.AsyncClient) -> bool:
+        """Whether it answers."""
+        try:
+            await self._send(client, "GET", "/health", None)
+        except (Unreachable, ModelError):
+            return False
+        return True
+
+    async def sleep(self, client: httpx.AsyncClient) -> None:
+        """Let it give the memory of its devices back; its weights wait in the host's."""
+        await self._tell(client, "/sleep?level=1&mode=wait", {})
+
+    async def wake(self, client: httpx.AsyncClient) -> None:
+        """Let it take the memory again. ModelError where it goes on sleeping."""
+        answer = await self._post(client, "/wake_up", None)
+        if answer.get("status") != "awake":
+            raise ModelError(f"{self.url} was woken and is {answer.get('status')}")
 
     async def complete(
         self, client: httpx.AsyncClient, ids: Sequence[int], sampling: SamplingSection, seed: int, in_flight: bool
@@ -202,7 +232,8 @@ class Server:
 
     async def _send(self, client: httpx.AsyncClient, method: str, path: str, body: dict[str, Any] | None) -> httpx.Response:
         try:
-            answer = await client.request(method, f"{self.url}{path}", json=body)
+            base = self.url if self.socket is None else f"http://{self.host}"
+            answer = await client.request(method, f"{base}{path}", json=body)
         except httpx.TimeoutException as error:
             raise Unreachable(f"{self.url}{path} did not answer in time ({type(error).__name__})") from error
         except httpx.TransportError as error:

@@ -39,6 +39,7 @@ class FakeVLLM:
         self.version, self.asked, self.failing = "default", Counter[str](), list[Refused]()
         self.spoil: dict[str, Any] = {}  # laid over the choice of every completion
         self.drops_cache = self.takes_adapters = True
+        self.sleeps = False
         self.adapters: dict[str, HFSampler] = {}
         self.connections: list[socket.socket] = []
         self.holding = threading.Event()  # set while completions may end
@@ -101,6 +102,13 @@ class FakeVLLM:
                 return {"world_size": 1}
             case "/v1/completions":
                 return {"choices": [self._complete(body) | self.spoil]}
+            case "/sleep":
+                self.sleeps = True
+            case "/wake_up":
+                self.sleeps = False
+                return {"status": "awake"}
+            case "/health":
+                pass
             case "/pause":
                 self._resumed.clear()
             case "/resume":
@@ -127,6 +135,8 @@ class FakeVLLM:
         return {}
 
     def _complete(self, body: dict[str, Any]) -> dict[str, Any]:
+        if self.sleeps:
+            raise Refused(500, "The engine sleeps")
         if self.failing:
             raise self.failing.pop(0)
         self._resumed.wait()

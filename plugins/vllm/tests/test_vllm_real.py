@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 import torch
 from burnish_vllm.backend import VLLM
+from burnish_vllm.colocated import Colocated
 from conftest import adapter_of, make_model, weights_of
 
 import burnish
@@ -33,6 +34,8 @@ from burnish.testing import tiny_tokenizer
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(1800)]
 READY = 900.0  # seconds for a server to start
 PACKAGE = Path(__file__).parents[1]
+OPTIONS = ["--max-model-len", "256", "--enforce-eager"]
+LORA = {"lora": {"r": 4, "alpha": 8}}
 
 
 @dataclass
@@ -63,6 +66,12 @@ def installed_in(folder: Path) -> Path:
     return folder
 
 
+def surroundings(folder: Path) -> dict[str, str]:
+    """What vLLM needs of its environment."""
+    path = f"{installed_in(folder / 'site')}{os.pathsep}{PACKAGE}"
+    return {"PYTHONPATH": path, "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1"}
+
+
 @contextmanager
 def serving(model: Path, folder: Path, *more: str) -> Iterator[Running]:
     """vLLM with the tiny model, in float32."""
@@ -70,10 +79,8 @@ def serving(model: Path, folder: Path, *more: str) -> Iterator[Running]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    path = f"{installed_in(folder / 'site')}{os.pathsep}{PACKAGE}"
-    environment = os.environ | {"PYTHONPATH": path, "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1"}
-    options = ["--port", str(port), "--dtype", "float32", "--max-model-len", "256", "--enforce-eager", *more]
-    command = [python, "-m", "burnish_vllm.serve", str(model), *options]
+    command = [python, "-m", "burnish_vllm.serve", str(model), "--port", str(port), "--dtype", "float32", *OPTIONS, *more]
+    environment = os.environ | surroundings(folder)
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=folder, start_new_session=True)
     running = Running(process, f"http://127.0.0.1:{port}", folder / "log")
@@ -203,26 +210,21 @@ def test_an_adapter_that_is_too_large(adapter_server: Running) -> None:
         asyncio.run(backend.load_adapter(0, weights, config | {"r": 64}))
 
 
-@pytest.mark.parametrize("alone", [False, True], ids=["all weights", "adapter alone"])
-def test_a_run(
-    request: pytest.FixtureRequest, vllm_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alone: bool
-) -> None:
+def train(vllm_model: Path, tmp_path: Path, adapter: Any, backend: dict[str, Any]) -> None:
     """GRPO for three steps: a handshake, then two updates; nothing drifts."""
-    server: Running = request.getfixturevalue("adapter_server" if alone else "server")
-    monkeypatch.setenv("BURNISH_CACHE", str(tmp_path / "cache"))
 
     def small(completion_ids: list[list[int]], **_: Any) -> list[float]:
         return [sum(one < 40 for one in ids) / len(ids) for ids in completion_ids]
 
     config = {
-        "model": {"name": str(vllm_model), "adapter": {"lora": {"r": 4, "alpha": 8}} if alone else None},
+        "model": {"name": str(vllm_model), "adapter": adapter},
         "data": {"main": {"source": "given"}},
         "objective": [{"grpo": {}}],
         "rollout": {
             "prompts": 2,
             "group_size": 4,
             "sampling": {"max_new_tokens": 8, "temperature": 0.9},
-            "backend": {"vllm": {"servers": [server.url], "dtype": "float32", "adapters": alone}},
+            "backend": backend,
             "receipts": {"warn": 0.01, "stop": 0.05},
         },
         "train": {"batch_size": 8, "steps": 3},
@@ -231,5 +233,36 @@ def test_a_run(
     }
     questions = [{"prompt": f"q {number}: "} for number in range(12)]
     burnish.train(config, data=questions, rewards=[small], tokenizer=tiny_tokenizer())
+
+
+@pytest.mark.parametrize("alone", [False, True], ids=["all weights", "adapter alone"])
+def test_a_run(
+    request: pytest.FixtureRequest, vllm_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alone: bool
+) -> None:
+    server: Running = request.getfixturevalue("adapter_server" if alone else "server")
+    monkeypatch.setenv("BURNISH_CACHE", str(tmp_path / "cache"))
+    backend = {"vllm": {"servers": [server.url], "dtype": "float32", "adapters": alone}}
+    train(vllm_model, tmp_path, LORA if alone else None, backend)
     with urllib.request.urlopen(f"{server.url}/weight_info") as answer:
         assert json.load(answer)["weight_version"].endswith(":2")
+
+
+def test_a_run_with_an_engine_of_its_own(vllm_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Started by the run, asked over a socket, gone at its end. Where there is no GPU it does not sleep."""
+    monkeypatch.setenv("BURNISH_CACHE", str(tmp_path / "cache"))
+    for name, value in surroundings(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    started: list[subprocess.Popen[bytes]] = []
+    start = Colocated._start
+
+    async def noting(self: Colocated) -> None:
+        await start(self)
+        started.extend([self._process] if self._process is not None else [])
+
+    monkeypatch.setattr(Colocated, "_start", noting)
+    options = {"model": str(vllm_model), "python": vllm_python(), "dtype": "float32", "patience": READY}
+    options |= {"options": OPTIONS, "sleep": torch.accelerator.is_available()}
+    train(vllm_model, tmp_path, None, {"vllm_colocated": options})
+    [process] = started
+    assert process.returncode is not None
+    assert not Path(process.args[process.args.index("--uds") + 1]).exists()  # type: ignore[union-attr, index, attr-defined]

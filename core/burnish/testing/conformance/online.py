@@ -37,6 +37,8 @@ METHODS: dict[type[Record], dict[str, tuple[str, ...]]] = {
 """What is awaited of each, and with which arguments."""
 ADAPTERS = {"load_adapter": ("version", "weights", "config")}
 """And of a backend that declares that it loads adapters."""
+REST: dict[str, tuple[str, ...]] = {"rest": ()}
+"""And of a backend that has it."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,9 @@ def signatures(subject: Called, _: Rows) -> None:
     """What is awaited is a coroutine that takes the arguments it is given."""
     target = subject.made if inspect.isclass(subject.made) else type(subject.made)
     declared = getattr(target, "capabilities", None) if subject.kind is BackendRecord else None
-    for name, arguments in {**METHODS[subject.kind], **(ADAPTERS if getattr(declared, "adapters", False) else {})}.items():
+    adapters = ADAPTERS if getattr(declared, "adapters", False) else {}
+    rest = REST if subject.kind is BackendRecord and hasattr(target, "rest") else {}
+    for name, arguments in {**METHODS[subject.kind], **adapters, **rest}.items():
         method = subject.made if inspect.isfunction(subject.made) else getattr(target, name, None)
         if not inspect.iscoroutinefunction(method):
             raise Broken(f"{name}({', '.join(arguments)}) is not an `async def`" if method else f"there is no {name}()")
