@@ -51,6 +51,14 @@ def alpaca(data: Path, _: Any) -> Iterator[Row]:
         yield {"prompt": [message("user", asked)], "completion": [message("assistant", row["output"])]}
 
 
+def long_chats(data: Path, _: Any) -> Iterator[Row]:
+    """The last answer of conversations of at least four messages and 2,000 characters."""
+    for row in lines(data / "oasst_trees" / "conversations_train.jsonl"):
+        chat = row["messages"]
+        if len(chat) >= 4 and sum(len(turn["content"]) for turn in chat) >= 2000:
+            yield {"prompt": chat[:-1], "completion": chat[-1:]}
+
+
 def sharegpt_pairs(data: Path, _: Any) -> Iterator[Row]:
     names = {"human": "user", "gpt": "assistant", "system": "system"}
     for row in lines(data / "pref_sharegpt" / "train.jsonl"):
@@ -120,6 +128,7 @@ DPO: dict[str, Any] = {"dpo": {"beta": 0.1}}
 PRECOMPUTED = {"precompute_ref_log_probs": True}
 CASES = [
     Case("SFT instruct_alpaca", "sft", alpaca, {"sft": {}}, 32),
+    Case("SFT oasst_trees, long chats", "sft", long_chats, {"sft": {}}, 6),
     Case("DPO pref_sharegpt", "dpo", sharegpt_pairs, DPO, 8),
     Case("DPO hh_rlhf multi-turn", "dpo", long_dialogues, DPO, 8),
     Case("DPO pref_sharegpt, known reference", "dpo", sharegpt_pairs, DPO, 8, warm=True, theirs=PRECOMPUTED),
