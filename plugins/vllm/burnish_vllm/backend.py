@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import httpx
+import torch
 
 from burnish.config.sections import SamplingSection
-from burnish.errors import ModelError
+from burnish.errors import ConfigError, ModelError
 from burnish.rollout.contract import Capabilities, Receipt
 from burnish.rollout.sampler import Completion
 from burnish_vllm.exchange import write_adapter, write_weights
@@ -59,7 +60,9 @@ class VLLM:
     """vLLM servers over HTTP.
 
     servers: their addresses, `http://HOST:PORT` or `unix:PATH`. dtype: in which they hold weights, as their `--dtype` says.
-    folder: where weights are left for them, on a disk that they see too; none for a temporary one. adapters: whether a LoRA
+    transfer: how weights go there: as a file in `folder`, or over the network (`gloo`; `nccl` from GPU to GPUs, none of them
+    the same). folder: where weights are left, for `file` and for adapters on a disk that the servers see too; none for a
+    temporary one. adapters: whether a LoRA
     adapter is sent alone, to servers started with `--enable-lora`; else it is sent merged into all weights. in_flight: whether
     completions go on when new weights come; else they are waited for. patience: seconds for which a server that is gone is
     waited for. timeout: seconds of one request.
@@ -70,6 +73,7 @@ class VLLM:
         *,
         servers: list[str] = [HERE],  # noqa: B006 - shown in configs as it is, and never changed
         dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16",
+        transfer: Literal["file", "gloo", "nccl"] = "file",
         folder: str | None = None,
         adapters: bool = False,
         in_flight: bool = False,
@@ -78,7 +82,11 @@ class VLLM:
     ) -> None:
         if not servers:
             raise ValueError("servers: name at least one")
-        self.servers = [Server(url.rstrip("/")) for url in servers]
+        if transfer == "nccl" and not torch.cuda.is_available():
+            raise ConfigError(
+                "rollout.backend.vllm.transfer: `nccl` takes weights from a GPU, and there is none; use `gloo` or `file`"
+            )
+        self.servers = [Server(url.rstrip("/"), transfer=transfer, timeout=timeout) for url in servers]
         self.capabilities = Capabilities(adapters=adapters, in_flight=in_flight, dtype=dtype, replicas=len(servers))
         self.patience, self.timeout = patience, timeout
         # Gone with this object, or with the process, should nobody close it.

@@ -1,9 +1,11 @@
-"""What a worker of vLLM does with new weights: reads a file, loads it, leaves a receipt. Imported by vLLM alone."""
+"""What a worker of vLLM does with new weights: takes them from a file or off the wire, loads them, gives a receipt. Imported by
+vLLM alone."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,8 @@ from vllm.distributed.weight_transfer.base import (
 from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead
 from vllm.model_executor.model_loader.reload import finalize_layerwise_reload, initialize_layerwise_reload
 
-from burnish_vllm.exchange import read_weights, write_receipt
+from burnish_vllm.exchange import noted, read_weights, receipt_of, write_receipt
+from burnish_vllm.wire import Meeting, Wire
 
 EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight")
 """How the names of input embeddings end, in the families that tie them."""
@@ -24,15 +27,19 @@ EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "em
 
 @dataclass
 class FileInit(WeightTransferInitInfo):
-    """Nothing to agree on."""
+    """meeting: where the trainer waits with a wire; nothing where weights come in files."""
+
+    meeting: dict[str, Any] | None = None
 
 
 @dataclass
 class FileUpdate(WeightTransferUpdateInfo):
-    """path: of the weights; receipts: the folder for what was loaded."""
+    """path: of the weights; receipts: the folder for what was loaded. Over a wire tensors, as announced, instead of a path, and
+    receipts as the word under which they are reported."""
 
-    path: str
     receipts: str
+    path: str = ""
+    tensors: list[list[Any]] = field(default_factory=list)
 
 
 class FileEngine(WeightTransferEngine[FileInit, FileUpdate]):
@@ -41,9 +48,19 @@ class FileEngine(WeightTransferEngine[FileInit, FileUpdate]):
     init_info_cls = FileInit
     update_info_cls = FileUpdate
     supports_draft_weight_update = False
+    _wire: Wire | None = None
 
     def init_transfer_engine(self, init_info: FileInit) -> None:
-        """There is no connection to make."""
+        """Join the trainer at its wire, if it has one."""
+        self._wire = None
+        if init_info.meeting is not None:
+            self._wire = Wire.join(Meeting(**init_info.meeting), self._rank)
+
+    @property
+    def _rank(self) -> int:
+        """Among all workers, after the trainer."""
+        parallel = self.parallel_config
+        return int(parallel.data_parallel_index * parallel.world_size + parallel.rank) + 1
 
     def start_weight_update(self) -> None:
         """Layers get ready to be loaded anew."""
@@ -52,14 +69,20 @@ class FileEngine(WeightTransferEngine[FileInit, FileUpdate]):
         self._expected = {name for name, _ in self.model.named_parameters()}
 
     def receive_weights(self, update_info: FileUpdate) -> None:
-        """Load the file, and write down what came out of it."""
+        """Load the weights, and tell what came out of it."""
+        wire = self._wire
+        weights = read_weights(Path(update_info.path)) if wire is None else wire.receive(update_info.tensors)
         seen: dict[str, Any] = {}
         embeddings: list[Tensor] = []
-        loaded = self.model.load_weights(self._noting(read_weights(Path(update_info.path), seen), embeddings))
+        with closing(weights):
+            loaded = self.model.load_weights(self._noting(noted(weights, seen), embeddings))
         tied = self._load_tied(embeddings)
         missing = sorted(self._expected - set(loaded) - tied) if loaded is not None else []
-        dtype = str(self.model_config.dtype).removeprefix("torch.")
-        write_receipt(Path(update_info.receipts), seen, dtype, missing)
+        receipt = receipt_of(seen, str(self.model_config.dtype).removeprefix("torch."), missing)
+        if wire is None:
+            write_receipt(Path(update_info.receipts), receipt)
+        else:
+            wire.report(update_info.receipts, self._rank, receipt)
 
     def _noting(self, weights: Iterator[tuple[str, Tensor]], embeddings: list[Tensor]) -> Iterator[tuple[str, Tensor]]:
         """The same weights; the input embeddings among them are kept."""
@@ -91,4 +114,5 @@ class FileEngine(WeightTransferEngine[FileInit, FileUpdate]):
         finalize_layerwise_reload(self.model, self.model_config)
 
     def shutdown(self) -> None:
-        """Nothing is held."""
+        """The wire is let go of."""
+        self._wire = None

@@ -44,15 +44,21 @@ def write_adapter(folder: Path, name: str, weights: Mapping[str, Tensor], config
     return path
 
 
-def read_weights(path: Path, seen: dict[str, Any]) -> Iterator[tuple[str, Tensor]]:
-    """The file's tensors, one at a time; each that was handed over is in `seen` at the end, hashed beside the loading."""
-    with safe_open(path, framework="pt", device="cpu") as file, ThreadPoolExecutor() as pool:
-        noted = {}
+def read_weights(path: Path) -> Iterator[tuple[str, Tensor]]:
+    """The file's tensors, one at a time."""
+    with safe_open(path, framework="pt", device="cpu") as file:
         for name in file.keys():  # noqa: SIM118 - not a mapping
-            tensor = file.get_tensor(name)
-            noted[name] = pool.submit(held, tensor)
+            yield name, file.get_tensor(name)
+
+
+def noted(weights: Iterator[tuple[str, Tensor]], seen: dict[str, Any]) -> Iterator[tuple[str, Tensor]]:
+    """The same weights; each that was handed over is in `seen` at the end, hashed beside the loading."""
+    with ThreadPoolExecutor() as pool:
+        hashed = {}
+        for name, tensor in weights:
+            hashed[name] = pool.submit(held, tensor.cpu())
             yield name, tensor
-        seen.update({name: one.result() for name, one in noted.items()})
+        seen.update({name: one.result() for name, one in hashed.items()})
 
 
 def held(tensor: Tensor) -> dict[str, Any]:
@@ -65,11 +71,16 @@ def held(tensor: Tensor) -> dict[str, Any]:
     }
 
 
-def write_receipt(folder: Path, tensors: Mapping[str, Any], dtype: str, missing: list[str]) -> None:
-    """What one worker has loaded. dtype: of its model; missing: parameters of its model that the file left as they were."""
+def receipt_of(tensors: Mapping[str, Any], dtype: str, missing: list[str]) -> dict[str, Any]:
+    """What one worker has loaded. dtype: of its model; missing: what it holds and was not sent."""
+    return {"tensors": dict(tensors), "dtype": dtype, "missing": missing}
+
+
+def write_receipt(folder: Path, receipt: Mapping[str, Any]) -> None:
+    """Leave a worker's receipt in a folder, whole or absent."""
     folder.mkdir(parents=True, exist_ok=True)
     path, beside = folder / f"{os.getpid()}.json", folder / f".{os.getpid()}.part"
-    beside.write_text(json.dumps({"tensors": dict(tensors), "dtype": dtype, "missing": missing}))
+    beside.write_text(json.dumps(receipt))
     beside.rename(path)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, equal
 from vllm.lora.peft_helper import PEFTHelper
 from vllm.lora.utils import parse_fine_tuned_lora_name
 
-from burnish_vllm.exchange import ADAPTER, held, write_receipt
+from burnish_vllm.exchange import ADAPTER, held, receipt_of, write_receipt
 
 
 class Holding:
@@ -42,7 +42,8 @@ class Holding:
                 expected = tensor.to(there.dtype, copy=True).mul_(1 if is_first else scale)
                 seen[name] = held(tensor if equal(expected, there.cpu()) else there.cpu())
         dtype = str(self.model_runner.lora_manager.lora_config.lora_dtype).removeprefix("torch.")
-        write_receipt(Path(receipts), seen, dtype, sorted(f"{name}.lora_{'BA'[first]}" for name, first in parts))
+        more = sorted(f"{name}.lora_{'BA'[first]}" for name, first in parts)
+        write_receipt(Path(receipts), receipt_of(seen, dtype, more))
 
 
 def _parts(lora: Any, packed: dict[str, list[str]]) -> Iterator[tuple[tuple[str, bool], Tensor]]:

@@ -6,13 +6,14 @@ everything that will not is a `ModelError` in the server's own words.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import uuid
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,9 @@ from burnish.config.sections import SamplingSection
 from burnish.errors import ModelError
 from burnish.rollout.contract import Held, Receipt
 from burnish.rollout.sampler import Completion
-from burnish_vllm.exchange import SHOW, read_receipts
+from burnish.rollout.waiting import in_thread
+from burnish_vllm.exchange import SHOW, read_receipts, read_weights
+from burnish_vllm.wire import Wire, announcement, reached_at
 
 START = "start the server with `python -m burnish_vllm.serve MODEL`"
 UNIX = "unix:"
@@ -43,7 +46,8 @@ class OtherWeights(Unreachable):
 class Server:
     """url: without a path, or `unix:` and the path of a socket. name: of the model in requests; asked of the server when None.
     tag: of the weights that it was last sent, None before; coming: of those that it is being sent. adapter: what requests name
-    instead of the model, and its tag. drawing: completions that are being drawn, by the name that was asked."""
+    instead of the model, and its tag. drawing: completions that are being drawn, by the name that was asked. transfer: how
+    weights go there, `file` or a kind of wire; wire: where there is one; timeout: seconds for which its ends wait."""
 
     url: str
     name: str | None = None
@@ -51,6 +55,9 @@ class Server:
     coming: str | None = None
     adapter: tuple[str, str] | None = None
     drawing: Counter[str] = field(default_factory=Counter)
+    transfer: str = "file"
+    wire: Wire | None = None
+    timeout: float = 600.0
 
     @property
     def host(self) -> str:
@@ -103,13 +110,13 @@ class Server:
         """Let it load a file; what its workers say they loaded. keep: requests are frozen meanwhile, and go on with the new
         weights; else they are waited for. ModelError where the server refuses or its workers disagree."""
         if self.tag is None:
-            await self._post(client, "/init_weight_transfer_engine", {"init_info": {}})
+            await self._meet(client)
         await self._post(client, f"/pause?mode={'keep' if keep else 'wait'}", None)
         try:
             await self._post(client, "/start_weight_update", None)
             done, self.coming = "failed", tag
             try:
-                await self._post(client, "/update_weights", {"update_info": {"path": str(path), "receipts": str(receipts)}})
+                await self._transfer(client, path, receipts)
                 done = tag
             finally:
                 # Also after a failure: an update that is left open would refuse the next one.
@@ -121,7 +128,32 @@ class Server:
             await self._post(client, "/resume", None)
             self.coming = None
         self.tag, self.adapter = tag, None
-        return await self._receipt(client, receipts)
+        return await self._receipt(client, read_receipts(receipts) if self.wire is None else self.wire.reports(receipts.name))
+
+    async def _meet(self, client: httpx.AsyncClient) -> None:
+        """Make the connection for weights, where they need one."""
+        self.wire = None
+        if self.transfer == "file":
+            await self._post(client, "/init_weight_transfer_engine", {"init_info": {}})
+            return
+        meeting, store = Wire.listen(reached_at(self.url), self.transfer, await self._workers(client), self.timeout)
+        asked = self._post(client, "/init_weight_transfer_engine", {"init_info": {"meeting": asdict(meeting)}})
+        _, self.wire = await asyncio.gather(asked, in_thread(lambda: Wire.join(meeting, 0, store)))
+
+    async def _transfer(self, client: httpx.AsyncClient, path: Path, receipts: Path) -> None:
+        """Weights, by their path or over the wire."""
+        wire = self.wire
+        if wire is None:
+            await self._post(client, "/update_weights", {"update_info": {"path": str(path), "receipts": str(receipts)}})
+            return
+        info = {"tensors": announcement(read_weights(path)), "receipts": receipts.name}
+        try:
+            await asyncio.gather(
+                self._post(client, "/update_weights", {"update_info": info}), in_thread(lambda: wire.send(read_weights(path)))
+            )
+        except (ModelError, Unreachable):
+            self.tag = None  # whatever hangs on the wire now, the next update goes over a new one
+            raise
 
     async def load_adapter(self, client: httpx.AsyncClient, folder: Path, receipts: Path, tag: str) -> Receipt:
         """Let it load an adapter, under a name of its own, so that nothing cached or begun with another is mistaken for it:
@@ -139,7 +171,7 @@ class Server:
         if before is not None:
             with suppress(ModelError):  # after a restart it has none
                 await self._tell(client, "/v1/unload_lora_adapter", {"lora_name": before[0]})
-        return await self._receipt(client, receipts)
+        return await self._receipt(client, read_receipts(receipts))
 
     def uses(self, folder: Path) -> bool:
         """Whether it may still read an adapter from this folder."""
@@ -163,10 +195,13 @@ class Server:
         """The tag of the weights that it holds."""
         return str((await self._get(client, "/weight_info"))["weight_version"])
 
-    async def _receipt(self, client: httpx.AsyncClient, receipts: Path) -> Receipt:
-        """What all of its workers say that they hold."""
-        workers = int((await self._get(client, "/get_world_size"))["world_size"])
-        found, version = read_receipts(receipts), await self.version(client)
+    async def _workers(self, client: httpx.AsyncClient) -> int:
+        """How many hold its weights."""
+        return int((await self._get(client, "/get_world_size"))["world_size"])
+
+    async def _receipt(self, client: httpx.AsyncClient, found: list[dict[str, Any]]) -> Receipt:
+        """What all of its workers say that they hold. found: by each that said something."""
+        workers, version = await self._workers(client), await self.version(client)
         if len(found) != workers:
             raise ModelError(f"{self.url} has {workers} workers, of which {len(found)} say what they loaded; {START}")
         for one in found:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from burnish_vllm.exchange import ADAPTER, ADAPTER_CONFIG, held, read_weights, write_receipt
+from burnish_vllm.exchange import ADAPTER, ADAPTER_CONFIG, held, noted, read_weights, receipt_of, write_receipt
+from burnish_vllm.wire import Meeting, Wire
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -40,6 +41,7 @@ class FakeVLLM:
         self.spoil: dict[str, Any] = {}  # laid over the choice of every completion
         self.drops_cache = self.takes_adapters = True
         self.sleeps = False
+        self.wire: Wire | None = None
         self.adapters: dict[str, HFSampler] = {}
         self.connections: list[socket.socket] = []
         self.holding = threading.Event()  # set while completions may end
@@ -128,7 +130,10 @@ class FakeVLLM:
                 self._show(**body["kwargs"])
             case "/update_weight_version":
                 self.version = body["new_version"]
-            case "/init_weight_transfer_engine" | "/start_weight_update":
+            case "/init_weight_transfer_engine":
+                meeting = body["init_info"].get("meeting")
+                self.wire = Wire.join(Meeting(**meeting), 1) if meeting else None
+            case "/start_weight_update":
                 pass
             case _:
                 raise Refused(404, "Not Found")
@@ -155,13 +160,18 @@ class FakeVLLM:
             "finish_reason": "stop" if found.finished else "length",
         }
 
-    def _load(self, info: dict[str, str]) -> None:
+    def _load(self, info: dict[str, Any]) -> None:
         seen: dict[str, Any] = {}
+        source = self.wire.receive(info["tensors"]) if self.wire is not None else read_weights(Path(info["path"]))
         with self._turn, torch.no_grad():
-            missing, unknown = self.model.load_state_dict(dict(read_weights(Path(info["path"]), seen)), strict=False)
+            missing, unknown = self.model.load_state_dict(dict(noted(source, seen)), strict=False)
         if unknown:
             raise Refused(500, f"There is no module or parameter named {unknown[0]!r} in the model")
-        write_receipt(Path(info["receipts"]), seen, "float32", [name for name in missing if name != "lm_head.weight"])
+        receipt = receipt_of(seen, "float32", [name for name in missing if name != "lm_head.weight"])
+        if self.wire is not None:
+            self.wire.report(info["receipts"], 1, receipt)
+        else:
+            write_receipt(Path(info["receipts"]), receipt)
 
     def _adapt(self, name: str, folder: Path) -> None:
         config = json.loads((folder / ADAPTER_CONFIG).read_text())
@@ -175,4 +185,5 @@ class FakeVLLM:
         sent, newest = load_file(Path(folder) / ADAPTER), [*self.adapters.values()][-1]
         seen = get_peft_model_state_dict(newest.model)
         lost = [name for name in seen if name not in sent]
-        write_receipt(Path(receipts), {name: held(seen[name]) for name in sent if name in seen}, "float32", lost)
+        shown = {name: held(seen[name]) for name in sent if name in seen}
+        write_receipt(Path(receipts), receipt_of(shown, "float32", lost))

@@ -20,7 +20,7 @@ from fake_vllm import FakeVLLM, Refused
 
 import burnish
 from burnish.config.sections import SamplingSection
-from burnish.errors import ModelError
+from burnish.errors import ConfigError, ModelError
 from burnish.model.hashing import tensor_hash
 from burnish.registry import BackendRecord, load
 from burnish.rollout.contract import Held, Receipt
@@ -78,6 +78,46 @@ def test_completions_are_of_the_weights_that_were_sent(start: Start) -> None:
         logits = make_model(seed=3)(torch.tensor([[1, 2, 3]])).logits[0, -1]
     first = run(backend.generate([1, 2, 3], SAMPLING, seed=7))
     assert first.logps[0] == pytest.approx(float(logits.log_softmax(-1)[first.ids[0]]), abs=1e-5)
+
+
+def test_weights_go_over_the_network(start: Start) -> None:
+    """To two servers, one of which is started again; receipts come back the same way."""
+    first, second = start(), start()
+    backend, weights = backend_of(first, second, transfer="gloo", timeout=20.0), weights_of(3)
+
+    async def session() -> None:
+        for version, seed in ((0, 1), (1, 3)):
+            assert await backend.update(version, weights_of(seed)) == Receipt.of(version, weights_of(seed))
+        before = [await backend.generate([1, 2, 3], SAMPLING, seed=7) for _ in range(2)]
+        first.stop()
+        again = start(first.port)
+        after = [await backend.generate([1, 2, 3], SAMPLING, seed=7) for _ in range(2)]
+        assert before == after == [after[0]] * 2
+        held_there = again.model.state_dict()
+        assert all(torch.equal(held_there[name], tensor) for name, tensor in weights.items())
+        await backend.close()
+
+    run(session())
+
+
+def test_what_the_wire_brings_and_the_server_does_not_know(start: Start) -> None:
+    """The rest is taken off the wire, so nobody waits; the next update goes over a new one."""
+    server = start()
+    backend = backend_of(server, transfer="gloo", timeout=20.0)
+
+    async def session() -> None:
+        with pytest.raises(ModelError, match="no module or parameter named 'a_strange_one'"):
+            await backend.update(0, {"a_strange_one": torch.zeros(2), **weights_of(1)})
+        assert await backend.update(1, weights_of(2)) == Receipt.of(1, weights_of(2))
+        await backend.close()
+
+    run(session())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here, which can send")
+def test_nccl_without_a_gpu_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"`nccl` takes weights from a GPU, and there is none; use `gloo` or `file`"):
+        VLLM(transfer="nccl")
 
 
 def test_servers_take_turns_and_all_get_the_weights(start: Start) -> None:

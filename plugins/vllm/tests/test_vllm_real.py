@@ -117,9 +117,11 @@ def wait_for(running: Running) -> None:
     pytest.fail(f"vLLM was not ready after {READY} s: {running.log.read_text()[-3000:]}")
 
 
-def test_weights_go_there_and_are_used(server: Running) -> None:
+@pytest.mark.parametrize("transfer", ["file", "gloo"])
+def test_weights_go_there_and_are_used(server: Running, transfer: Any) -> None:
     """Log-probabilities are those of the model that was sent, in float32."""
-    backend, sampling = VLLM(servers=[server.url], dtype="float32"), SamplingSection(max_new_tokens=6, temperature=0.8)
+    backend = VLLM(servers=[server.url], dtype="float32", transfer=transfer)
+    sampling = SamplingSection(max_new_tokens=6, temperature=0.8)
 
     async def session() -> None:
         for version, seed in ((0, 3), (1, 4), (2, 3)):

@@ -1,0 +1,110 @@
+"""A way for weights from the trainer to the workers of one server that needs no disk in common: a process group of its own.
+
+In: tensors by name at the trainer, who has rank 0. Out: the same at every worker, one at a time, and their receipts back to the
+trainer. Used in both environments, so it imports neither burnish nor vLLM. `gloo` works everywhere; `nccl` between GPUs, no two
+of the group the same.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+import torch
+from torch import Tensor
+from torch.distributed import PrefixStore, ProcessGroupGloo, TCPStore
+
+KINDS = ("gloo", "nccl")
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """Where a group meets. world: the workers, and the trainer; timeout: seconds for which one waits for another."""
+
+    address: str
+    port: int
+    kind: str
+    world: int
+    timeout: float
+
+
+@dataclass
+class Wire:
+    """One end of it. device: on which tensors travel."""
+
+    store: TCPStore
+    group: Any
+    world: int
+    device: torch.device
+
+    @classmethod
+    def listen(cls, address: str, kind: str, workers: int, timeout: float) -> tuple[Meeting, TCPStore]:
+        """The trainer's first half: where the workers are to come."""
+        store = TCPStore(address, 0, None, True, timedelta(seconds=timeout), wait_for_workers=False)
+        return Meeting(address, store.port, kind, workers + 1, timeout), store
+
+    @classmethod
+    def join(cls, meeting: Meeting, rank: int, store: TCPStore | None = None) -> Wire:
+        """Everybody's second half, which ends when all are there. store: the trainer's own."""
+        limit = timedelta(seconds=meeting.timeout)
+        if store is None:
+            store = TCPStore(meeting.address, meeting.port, None, False, limit, wait_for_workers=False)
+        among = PrefixStore("weights", store)
+        if meeting.kind == "gloo":
+            return cls(store, ProcessGroupGloo(among, rank, meeting.world, limit), meeting.world, torch.device("cpu"))
+        from torch.distributed import ProcessGroupNCCL
+
+        device = torch.device("cuda", torch.cuda.current_device())
+        return cls(store, ProcessGroupNCCL(among, rank, meeting.world), meeting.world, device)
+
+    def send(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+        """The trainer's tensors, in the order in which they were announced."""
+        for _, tensor in weights:
+            self.group.broadcast(_bytes(tensor.to(self.device)), 0).wait()
+
+    def receive(self, announced: list[list[Any]]) -> Iterator[tuple[str, Tensor]]:
+        """The tensors that `announcement` has listed. All of them are taken off the wire, whoever stops asking."""
+        left = iter(announced)
+        try:
+            for one in left:
+                yield self._next(*one)
+        finally:
+            for one in left:
+                self._next(*one)
+
+    def _next(self, name: str, dtype: str, shape: list[int]) -> tuple[str, Tensor]:
+        tensor = torch.empty(shape, dtype=getattr(torch, dtype), device=self.device)
+        self.group.broadcast(_bytes(tensor), 0).wait()
+        return name, tensor
+
+    def report(self, key: str, rank: int, receipt: Mapping[str, Any]) -> None:
+        """A worker's receipt, for the trainer."""
+        self.store.set(f"{key}/{rank}", json.dumps(dict(receipt)))
+
+    def reports(self, key: str) -> list[dict[str, Any]]:
+        """The receipts of all workers."""
+        return [json.loads(self.store.get(f"{key}/{rank}")) for rank in range(1, self.world)]
+
+
+def announcement(weights: Iterable[tuple[str, Tensor]]) -> list[list[Any]]:
+    """Name, dtype and shape of each, as JSON has them."""
+    return [[name, str(tensor.dtype).removeprefix("torch."), list(tensor.shape)] for name, tensor in weights]
+
+
+def reached_at(url: str) -> str:
+    """The address under which the server at `url` sees this machine."""
+    parts = urlsplit(url)
+    if parts.hostname is None:
+        return "127.0.0.1"
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((parts.hostname, parts.port or 80))  # sends nothing
+        return str(probe.getsockname()[0])
+
+
+def _bytes(tensor: Tensor) -> Tensor:
+    return tensor.contiguous().view(-1).view(torch.uint8)
