@@ -42,6 +42,17 @@ def test_xpo_makes_the_reference_s_sample_less_likely() -> None:
     assert terms.metrics["win_rate"].values.tolist() == [1.0, 0.0]  # type: ignore[union-attr]
 
 
+def test_xpo_explores_away_from_whole_answers() -> None:
+    # who won is not said: the reference's are the rejected ones, -1.5 and -.25 - .75
+    terms = XPO(beta=0.5, alpha=0.1, form="ipo")(batch())  # 1 / (2 beta) = 1: (1 - 1)^2 and (-.25 - 1)^2
+    assert terms.pair is not None
+    assert terms.pair.tolist() == pytest.approx([0.1 * -1.5, 1.5625 + 0.1 * -1.0])
+    # the reference won the first pair: its answer is -1 - 2
+    terms = XPO(beta=0.5, alpha=0.1, form="ipo")(batch(opponent_won=[1.0, 0.0]))
+    assert terms.pair is not None
+    assert terms.pair.tolist() == pytest.approx([0.1 * -3.0, 1.5625 + 0.1 * -1.0])
+
+
 def test_nash_md_against_numpy() -> None:
     rows = [[-1.0, -2.0, -0.5], [-0.25]]
     reference = [[-1.5, -1.0, -0.5], [-1.25]]

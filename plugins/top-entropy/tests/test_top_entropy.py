@@ -32,6 +32,8 @@ def test_the_quantile_is_of_all_tokens() -> None:
     assert kept([[1.0, 6.0, 2.0], [5.0], [3.0, 4.0]], 0.2) == [0, 1, 0, 1, 0, 0]
     assert kept([[1.0, 2.0]], 1.0) == [1, 1]
     assert kept([[2.0, 2.0], [2.0]], 0.2) == [1, 1, 1]
+    # of 11 the .3 quantile lies at place 3, though (1 - .7) * 10 is a little more than 3 in floating point: 8 are kept
+    assert kept([[float(place) for place in range(11)]], 0.7) == [0] * 3 + [1] * 8
 
 
 @settings(max_examples=30, deadline=None)
