@@ -69,6 +69,28 @@ def test_every_query_sees_its_path(window: int | None, softcap: float | None, tr
             torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("window", [None, 5])
+def test_a_conversation_that_branches_at_every_turn(window: int | None) -> None:
+    # Forty forks below each other: sequence k follows the trunk for k + 1 tokens, then goes a way of its own.
+    ids = [np.array([7] * (level + 1) + [level % 5] * 3) for level in range(40)]
+    trie = build_trie([Sequence(one.astype(np.int64), {}) for one in ids])
+    assert len(trie.segments) >= 79
+    assert max(len(list(trie.segments.path(segment))) for segment in range(len(trie.segments))) >= 40
+    depths = torch.from_numpy(trie.depths)
+    visible = torch.zeros(len(depths), len(depths), dtype=torch.bool)
+    for place in trie.places:
+        visible[place[:, None], place[None, :]] |= torch.ones(len(place), len(place)).tril().bool()
+    visible &= depths[:, None] - depths[None, :] < (window or len(depths))
+    draw = torch.Generator().manual_seed(0)
+    q, k, v = (
+        torch.randn(1, heads, len(depths), WIDTH, dtype=torch.float64, generator=draw) for heads in (HEADS, KV_HEADS, KV_HEADS)
+    )
+    ours, _ = tree_attention(
+        nn.Module(), q, k, v, None, scaling=0.3, sliding_window=window, burnish_segments=trie.segments
+    )
+    torch.testing.assert_close(ours, expected(q, k, v, visible, None), rtol=1e-10, atol=1e-10)
+
+
 def test_bfloat16_rounds_as_one_softmax_does() -> None:
     # Against float64, merged blocks err at most 1.25 times as much as a single call over the whole path.
     draw = np.random.default_rng(0)

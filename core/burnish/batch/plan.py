@@ -17,6 +17,8 @@ from burnish.data.units import Unit
 
 # Units stay together when their common prefix is at least this part of what the second one costs alone.
 WORTH_SHARING = 0.1
+# Bins are evened until the fullest is so many times the mean, in at most so many moves.
+EVEN_ENOUGH, MOST_MOVES = 1.01, 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,7 @@ class MicroBatch:
     num_tokens: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Chunk:
     """Units that go together, and their cost in tokens."""
 
@@ -77,12 +79,43 @@ def _flat_bins(units: List[Unit], budget: int, kind: Kind, num_ranks: int) -> li
 
 
 def _filled(chunks: Iterable[_Chunk], num_bins: int) -> list[_Chunk]:
-    """Longest chunk first, each into the bin that is lightest by then."""
-    bins = [_Chunk() for _ in range(num_bins)]
+    """Longest chunk first, each into the bin that is lightest by then; then what evens them further changes places."""
+    bins: list[list[_Chunk]] = [[] for _ in range(num_bins)]
     for chunk in sorted(chunks, key=lambda chunk: -chunk.cost):
-        lightest = min(range(num_bins), key=lambda index: bins[index].cost)
-        bins[lightest] = bins[lightest].merged(chunk)
-    return bins
+        min(bins, key=_cost).append(chunk)
+    for _ in range(MOST_MOVES):
+        if _cost(max(bins, key=_cost)) <= EVEN_ENOUGH * sum(map(_cost, bins)) / num_bins or not _evened(bins):
+            break
+    return [_Chunk([unit for chunk in one for unit in chunk.units], _cost(one)) for one in bins]
+
+
+def _cost(chunks: Iterable[_Chunk]) -> int:
+    return sum(chunk.cost for chunk in chunks)
+
+
+def _evened(bins: list[list[_Chunk]]) -> bool:
+    """Move a chunk out of the fullest bin, or change it for a shorter one, where it lowers the peak most; whether any does."""
+    fullest = max(bins, key=_cost)
+    peak, nothing = _cost(fullest), _Chunk()
+    best: tuple[int, list[_Chunk], _Chunk, _Chunk] | None = None
+    for other in bins:
+        if other is fullest:
+            continue
+        room = peak - _cost(other)
+        for chunk in fullest:
+            for back in (nothing, *other):
+                higher = max(peak - (chunk.cost - back.cost), peak - room + chunk.cost - back.cost)
+                if higher < (peak if best is None else best[0]):
+                    best = higher, other, chunk, back
+    if best is None:
+        return False
+    _, other, chunk, back = best
+    fullest.remove(chunk)
+    other.append(chunk)
+    if back is not nothing:
+        other.remove(back)
+        fullest.append(back)
+    return True
 
 
 def _chain(costs: List[tuple[Unit, int]], kind: Kind) -> list[tuple[Unit, int, int]]:
