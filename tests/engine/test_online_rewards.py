@@ -190,6 +190,18 @@ def test_a_sampler_that_disagrees_is_corrected_from_a_level_on(make_config: Make
     assert norms[1] == pytest.approx(math.exp(0.5) * norms[0], rel=1e-4)
 
 
+def test_an_alarm_is_said_and_written_down(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("burnish.engine.alarms.WINDOW", 2)
+    config = run_of(make_config, rewards=[])
+    burnish.train(config, data=QUESTIONS, rewards=[lambda completions, **_: [1.0] * len(completions)])
+    first, second = ledger(Path(config["output"]))
+    assert "alarms" not in first
+    [alarm] = [one for one in second["alarms"] if one.startswith("step 2: dead groups: in 100% of the last 2 steps' groups")]
+    assert alarm in " ".join("".join(capsys.readouterr()).split())
+
+
 def test_the_difference_to_the_sampler_is_logged(make_config: MakeConfig) -> None:
     config = run_of(make_config)
     config["objective"] = [{"grpo": {}}]
