@@ -25,8 +25,9 @@ class DPPO:
         D = q log(q / p) + (1 - q) log((1 - q) / (1 - p))                      divergence `binary_kl`
 
     lp: policy, ls: what the sampler reported, nats.
-    Source: arXiv:2602.04879. Deviations: its top-k divergences are not here, since they need several numbers per token from the
-    sampler and from the policy.
+    Source: arXiv:2602.04879. Deviations: its top-k divergences are not here. They take the sampler's K likeliest tokens one by
+    one and all others as one outcome more, D = 1/2 sum |p_k - q_k| or sum q_k log(q_k / p_k): of every token 2 K numbers, where
+    backends report one.
     Shapes: rho, D, M, A, L are [tokens]. Reduction: token_mean.
     Degenerate: where policy and sampler agree, the gradient is that of REINFORCE; a token that is certain gives 0.
         >>> L(certain) == 0
