@@ -62,6 +62,28 @@ def test_log_probabilities_are_the_mixture_s(models: tuple[nn.Module, nn.Module]
         assert one.logps == pytest.approx(expected[range(len(one.ids)), one.ids].tolist(), abs=1e-6)
 
 
+def test_a_finished_row_makes_room_in_both_caches(
+    models: tuple[nn.Module, nn.Module], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One row of two ends after its first id, and the third prompt takes its place: all draw what they draw at once."""
+    sampling = mixed(SAMPLING, 0.5)
+
+    async def all_of_them(max_rows: int) -> list[Completion]:
+        made = backend(*models)
+        made.max_rows = max_rows
+        made.draw_from(models[0], tiny_tokenizer(chat=False), nullcontext)
+        prompts = [[8, 9], [5, 6, 7], [1, 2, 3, 4]]
+        return list(await asyncio.gather(*(made.generate(ids, sampling, seed) for seed, ids in enumerate(prompts))))
+
+    end = asyncio.run(all_of_them(8))[0].ids[0]
+    monkeypatch.setattr(models[0].generation_config, "eos_token_id", end)
+    at_once, in_turn = asyncio.run(all_of_them(8)), asyncio.run(all_of_them(2))
+    assert len(at_once[0].ids) == 1 < len(at_once[1].ids)
+    for one, other in zip(at_once, in_turn, strict=True):
+        assert one.ids == other.ids
+        assert one.logps == pytest.approx(other.logps, abs=1e-6)
+
+
 def test_without_the_reference_it_is_the_policy(models: tuple[nn.Module, nn.Module]) -> None:
     made = backend(*models)
     assert [one.ids for one in drawn(made, 0.0)] == [one.ids for one in drawn(made, None)]
