@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
-import burnish.engine.budget as module
-from burnish.engine.budget import CEILING, FLOOR, activation_bytes, choose_budget
+from burnish.config import load_config
+from burnish.engine import budget as module
+from burnish.engine.budget import CEILING, FLOOR, SHARE, activation_bytes, choose_budget, fitting
+from burnish.engine.rehearsal import NotRehearsed, training_bytes
+from burnish.model.signals import logp
 from burnish.testing.tiny import tiny_model
+
+CPU = torch.device("cpu")
+CONFIG = load_config({"model": {"name": "m"}, "data": {"main": {"source": "d"}}, "objective": ["sft"]})
 
 
 def test_activation_bytes_by_hand() -> None:
@@ -17,10 +25,37 @@ def test_activation_bytes_by_hand() -> None:
     assert activation_bytes(config, 4, checkpointing=True) == 1280 + 2 * 16 * 4
 
 
-@pytest.mark.parametrize(("spare", "expected"), [(0, FLOOR), (2560 * 1000, 400), (10**12, CEILING["cpu"])])
-def test_budget_fits_between_its_bounds(spare: int, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    # 12 bytes a weight go to its gradient and moments; of spare 2_560_000 bytes, 0.4 at 2560 bytes a token is 400 tokens.
-    model = tiny_model()
-    state = 12 * sum(parameter.numel() for parameter in model.parameters())
-    monkeypatch.setattr(module, "free_bytes", lambda device: spare + state)
-    assert choose_budget(model, model.config, "float32", False, torch.device("cpu")) == expected
+@pytest.mark.parametrize(("room", "expected"), [(0, FLOOR), (50_000, 450), (10**9, 2048)])
+def test_a_line_through_two_costs(room: int, expected: int) -> None:
+    # 5000 bytes and 100 a token: 45 000 bytes are left for tokens.
+    assert fitting(lambda num_tokens: 5000 + 100 * num_tokens, room, 2048) == expected
+
+
+def test_the_largest_that_fits_is_found_by_rehearsing(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, room = tiny_model(), 4_000_000
+    found = choose_budget(model, (logp(),), "tree", CONFIG, room, CPU)
+    assert FLOOR < found < CEILING["cpu"]
+
+    monkeypatch.setattr(module, "fitting", lambda cost, *_: cost(found))  # what the budget that was found costs
+    assert 0.9 * SHARE * room <= choose_budget(model, (logp(),), "tree", CONFIG, room, CPU) <= 1.05 * SHARE * room
+
+
+def test_a_model_that_cannot_be_rehearsed_is_estimated() -> None:
+    model = tiny_model("qwen3_moe")  # its experts' products have no float32 form without numbers
+    with pytest.raises(NotRehearsed):
+        training_bytes(model, [], (logp(),), "tree", CONFIG.train, CPU)
+    assert FLOOR < choose_budget(model, (logp(),), "tree", CONFIG, 6_000_000, CPU) < CEILING["cpu"]
+
+
+def test_where_all_fits_clearly_nothing_is_rehearsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "training_bytes", lambda *_: pytest.fail("rehearsed"))
+    assert choose_budget(tiny_model(), (logp(),), "tree", CONFIG, 10**12, CPU) == CEILING["cpu"]
+
+
+def test_a_container_has_less_than_the_machine(tmp_path: Path) -> None:
+    # 1000 allowed, 700 used, of which 200 are pages of files that are given back when asked for.
+    for name, text in {"memory.max": "1000\n", "memory.current": "700\n", "memory.stat": "anon 500\nfile 200\n"}.items():
+        (tmp_path / name).write_text(text)
+    assert module._container_bytes(tmp_path) == 500
+    (tmp_path / "memory.max").write_text("max\n")
+    assert module._container_bytes(tmp_path) == module._container_bytes(tmp_path / "none") == float("inf")

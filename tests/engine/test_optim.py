@@ -16,7 +16,8 @@ from burnish.errors import ConfigError, ModelError
 
 
 def section(name: str, lr: float = 0.1, weight_decay: float = 0.0, **options: Any) -> Any:
-    return SimpleNamespace(name=name, lr=lr, weight_decay=weight_decay, options=options)
+    plain = {"rounding": "nearest", "offload": False}
+    return SimpleNamespace(name=name, lr=lr, weight_decay=weight_decay, options=options, **plain)
 
 
 def small() -> nn.Module:

@@ -76,7 +76,7 @@ def test_a_misspelt_key(desk: Desk) -> None:
     desk.config(train={"batchsize": 4})
     assert desk.refused() == (
         f"{desk.place('batchsize')}: train.batchsize: unknown key. Did you mean 'batch_size'? Known: batch_size, clip, epochs, "
-        "gradient_checkpointing, micro_batch_tokens, precision, seed, steps."
+        "gradient_checkpointing, micro_batch_tokens, offload_activations, precision, seed, steps."
     )
 
 

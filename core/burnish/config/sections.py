@@ -242,7 +242,11 @@ class TrainSection(Section):
     """Tokens that are forwarded at once."""
     precision: Literal["float32", "bf16", "pure_bf16", "fp16"] = "float32"
     """bf16 and fp16 are autocast over float32 weights (fp16 with loss scaling); pure_bf16 trains bfloat16 weights."""
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: bool | Literal["selective"] = False
+    """Compute activations again in the backward pass instead of keeping them: all within a layer, or (`selective`) all but the
+    results of matrix products and attention, which is faster and takes more memory."""
+    offload_activations: bool = False
+    """Keep the activations that wait for the backward pass in the host's memory, not on the GPU."""
     clip: AboveZero | None = 1.0
     """Largest norm of the gradient; null for no limit."""
     seed: Count = 0
@@ -257,6 +261,11 @@ class OptimizerSection(Section):
     weight_decay: NotNegative = 0.0
     options: Options = Field(default_factory=dict)
     """Its further arguments."""
+    rounding: Literal["nearest", "kahan", "stochastic"] = "nearest"
+    """How bfloat16 weights (`train.precision: pure_bf16`) take an update smaller than they can hold: `nearest` loses it,
+    `kahan` keeps the rest beside the weight, `stochastic` rounds up or down by chance, right on average."""
+    offload: bool = False
+    """Keep the optimiser's state in the host's memory between steps; slower, and 8 bytes a weight less on the GPU."""
 
 
 class ScheduleSection(Section):

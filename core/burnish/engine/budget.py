@@ -1,33 +1,76 @@
 """How many tokens a micro-batch may forward: what fits in memory, and no more than helps speed.
 
-In: a model's config and the memory there is. Out: a number, resolved once and written into the run. Losses and gradients do not
-depend on it.
+In: what a micro-batch costs, and the memory there is. Out: a number, resolved once and written into the run. Losses and
+gradients do not depend on it.
 """
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import psutil  # type: ignore[import-untyped]
 import torch
 from torch import nn
+
+from burnish.batch.layout import Kind
+from burnish.config import Config
+from burnish.data.units import Sequence
+from burnish.engine.rehearsal import NotRehearsed, training_bytes
+from burnish.model.linear_head import logit_bytes
+from burnish.model.scorer import base_of, head_of
+from burnish.model.signals import Signal
 
 # Beyond these, larger matrix products are no faster.
 CEILING = {"cpu": 2048, "cuda": 16384}
 FLOOR = 256
-# Share of the free memory that activations may take; the rest is for workspaces and fragmentation.
-SHARE = 0.4
-# Gradient and two moments of a trained parameter.
-STATE_BYTES = 12
+# Share of the free memory that a run may take in all; the rest is for workspaces, fragmentation and other programs.
+SHARE = 0.7
+# Where the rough estimate says that the ceiling fits so many times, nothing is rehearsed.
+CLEARLY = 2
+CGROUP = Path("/sys/fs/cgroup")
 
 
-def choose_budget(model: nn.Module, config: Any, precision: str, checkpointing: bool, device: torch.device) -> int:
-    """Tokens that fit: `config` is the model's transformers config; `model` is on `device` and has no gradient yet."""
-    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    free = free_bytes(device) - trained * STATE_BYTES
-    element_bytes = 4 if precision == "float32" else 2
-    fitting = int(SHARE * free / activation_bytes(config.get_text_config(), element_bytes, checkpointing))
-    return max(FLOOR, min(fitting, CEILING.get(device.type, CEILING["cuda"])))
+def choose_budget(
+    model: nn.Module, signals: tuple[Signal, ...], kind: Kind, config: Config, room: int, device: torch.device
+) -> int:
+    """The largest budget of which a step fits into `room` bytes, which weights and optimiser have left."""
+    ceiling, room = CEILING.get(device.type, CEILING["cuda"]), int(SHARE * room)
+
+    def rough(num_tokens: int) -> int:
+        return rough_bytes(model, config, num_tokens, device)
+
+    if rough(ceiling) * CLEARLY <= room:
+        return ceiling
+
+    def rehearsed(num_tokens: int) -> int:
+        ids = np.zeros(min(num_tokens, config.render.max_length), np.int64)
+        one = Sequence(ids, {}), np.arange(len(ids)) > 0
+        many = [one] * max(num_tokens // len(ids), 1)
+        return training_bytes(model, many, signals, "padded" if kind == "padded" else "packed", config.train, device)
+
+    try:
+        return fitting(rehearsed, room, ceiling)
+    except NotRehearsed:
+        return fitting(rough, room, ceiling)
+
+
+def fitting(cost: Callable[[int], int], room: int, ceiling: int) -> int:
+    """Tokens that cost at most `room` bytes, by a straight line through two costs; between FLOOR and `ceiling`."""
+    first, second = cost(FLOOR), cost(2 * FLOOR)
+    slope = max((second - first) / FLOOR, 1.0)
+    return max(FLOOR, min(int(FLOOR + (room - first) / slope), ceiling))
+
+
+def rough_bytes(model: nn.Module, config: Config, num_tokens: int, device: torch.device) -> int:
+    """What a micro-batch takes at its peak beside the weights, from the model's sizes alone: activations, logits, gradients."""
+    element_bytes = 4 if config.train.precision == "float32" else 2
+    shape = base_of(model).config.get_text_config()
+    activations = num_tokens * activation_bytes(shape, element_bytes, bool(config.train.gradient_checkpointing))
+    gradients = sum(one.numel() * one.element_size() for one in model.parameters() if one.requires_grad)
+    return activations + logit_bytes(head_of(model), num_tokens, element_bytes, device) + gradients
 
 
 def activation_bytes(config: Any, element_bytes: int, checkpointing: bool) -> int:
@@ -44,7 +87,18 @@ def activation_bytes(config: Any, element_bytes: int, checkpointing: bool) -> in
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that is free on `device` now."""
+    """Memory that can be had on `device` now: free or reclaimable, and within the limit of this container."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    available: int = psutil.virtual_memory().available
+    return int(min(available, _container_bytes(CGROUP)))
+
+
+def _container_bytes(folder: Path) -> float:
+    """What a container's limit (cgroup v2) leaves, pages of files given back; infinite without a limit."""
+    try:
+        limit, used = (folder / "memory.max").read_text().strip(), (folder / "memory.current").read_text()
+        [cached] = [line.split()[1] for line in (folder / "memory.stat").read_text().splitlines() if line.startswith("file ")]
+    except (OSError, ValueError):
+        return float("inf")
+    return float("inf") if limit == "max" else int(limit) - int(used) + int(cached)

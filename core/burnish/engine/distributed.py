@@ -29,6 +29,8 @@ def make_accelerator(section: TrainSection, trackers: Sequence[str], output: Pat
     """The processes that a launcher started, or this one alone; on CPUs when there is nothing else."""
     check_trackers(trackers)
     on_cpu = not torch.accelerator.is_available()
+    if on_cpu and section.offload_activations:
+        raise ConfigError("train.offload_activations: without a GPU activations lie in the host's memory already; drop it")
     mixed_precision = MIXED[section.precision]
     if AcceleratorState._shared_state:
         # A second run in one process may want another precision; the process group stays.

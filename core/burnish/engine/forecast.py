@@ -1,7 +1,7 @@
 """What a run will do and need, told before it starts: steps, tokens, memory, and why a feature is off.
 
 In: a checked config and the registry. Out: a `Forecast`. Reads no weights file and runs no code that a config names; measures
-what it can: tokens by planning real batches, optimiser states by stepping a small parameter.
+what it can: tokens by planning real batches, memory by rehearsing the largest micro-batch.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
 
 from burnish.batch.layout import Kind
 from burnish.batch.plan import plan
@@ -20,13 +19,13 @@ from burnish.batch.trie import num_unique_tokens
 from burnish.config import Config, custom_values
 from burnish.data.dataset import TrainData, build_dataset
 from burnish.data.units import Sequence, Unit
-from burnish.engine.budget import activation_bytes, choose_budget, free_bytes
+from burnish.engine.budget import choose_budget, free_bytes
+from burnish.engine.memory import largest_micro_batch, resident_bytes, standing_bytes, step_bytes
 from burnish.engine.models import with_head
-from burnish.engine.optim import build_optimizer
 from burnish.model.check import LayoutReport, foreseen_layout
-from burnish.model.linear_head import logit_bytes
+from burnish.model.checkpointing import checkpoint_layers
 from burnish.model.loading import load_shapes, load_tokenizer
-from burnish.model.scorer import base_of, head_of
+from burnish.model.signals import logp
 from burnish.objective.compose import Objective
 from burnish.objective.entries import check_kinds
 from burnish.objective.roles import check_roles, roles_read
@@ -34,11 +33,9 @@ from burnish.objective.unread import unread
 from burnish.rollout.foreseen import foreseen_batches, num_steps, seen_kinds
 
 if TYPE_CHECKING:
-    from burnish.config.sections import OptimizerSection
     from burnish.registry import Registry
 
 MEASURED_STEPS = 32
-PROBE_SIDE = 64
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,7 @@ class TokenCount:
     """What one role forwards for some global batches, by layout.
 
     padded: rectangles, pads included; packed: sequences end to end; tree: common prefixes once. forwards: micro-batches in the
-    layout that runs; largest: tokens of the largest of them.
+    layout that runs.
     """
 
     batches: int = 0
@@ -54,12 +51,10 @@ class TokenCount:
     padded: int = 0
     packed: int = 0
     tree: int = 0
-    largest: int = 0
 
     def __add__(self, other: TokenCount) -> TokenCount:
         """Counts of both."""
-        sums = {part.name: getattr(self, part.name) + getattr(other, part.name) for part in fields(self)}
-        return TokenCount(**{**sums, "largest": max(self.largest, other.largest)})
+        return TokenCount(**{part.name: getattr(self, part.name) + getattr(other, part.name) for part in fields(self)})
 
     def of(self, layout: str) -> int:
         """Tokens in one layout."""
@@ -103,20 +98,28 @@ def forecast(config: Config, registry: Registry) -> Forecast:
         data = build_dataset(config, tokenizer, registry, accept=accept)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = load_shapes(config.model, registry, tokenizer)
-    if config.train.precision == "pure_bf16":
-        model.to(torch.bfloat16)
     layout = foreseen_layout(model, config.model.layout)
-    train, shape = config.train, base_of(model).config
+    roles = None if objective is None else frozenset[str](roles_read(config, objective))
+    beside = {role: load_shapes(section, registry, tokenizer) for role, section in _frozen(config, roles)}
+    if config.train.precision == "pure_bf16":
+        for one in (model, beside.get("reference") if config.reference.model == "auto" else None):
+            if one is not None:
+                one.to(torch.bfloat16)
+    checkpoint_layers(model, config.train.gradient_checkpointing)
+    standing, free = standing_bytes(model, beside.values(), config, device), free_bytes(device)
+    train = config.train
     budget = train.micro_batch_tokens
     if budget == "auto":
-        budget = choose_budget(model, shape, train.precision, train.gradient_checkpointing, device)
+        signals = (logp(),) if objective is None else objective.signals("policy")
+        budget = choose_budget(model, signals, layout.kind, config, free - sum(standing.values()), device)
     steps = train.steps or num_steps(config.rollout, data, train.epochs, train.batch_size)
     batches = foreseen_batches(config.rollout, data, train.batch_size)
     measured = list(islice(batches, min(steps or MEASURED_STEPS, MEASURED_STEPS)))
     tokens = count_tokens(measured, budget, layout.kind)
     ignored = [] if objective is None else unread(objective, [unit for units in measured for unit in units])
-    roles = None if objective is None else frozenset[str](roles_read(config, objective))
-    frozen = [load_shapes(section, registry, tokenizer) for section in _frozen(config, roles)]
+    largest, turns = largest_micro_batch(measured, objective, budget, layout.kind)
+    needed, rough = step_bytes(model, largest, turns, objective, config, layout.kind, device, beside.get("teacher"))
+    memory = {"process": resident_bytes(device), **standing, **needed}
     return Forecast(
         data=data,
         num_steps=steps,
@@ -124,10 +127,10 @@ def forecast(config: Config, registry: Registry) -> Forecast:
         budget=budget,
         tokens=tokens,
         roles=roles,
-        memory=memory_parts(model, frozen, config, tokens.largest or budget, device),
-        free=free_bytes(device),
+        memory={name: size for name, size in memory.items() if size},
+        free=free,
         device=device,
-        off=dict(_off(config, layout, roles, data)),
+        off={**dict(_off(config, layout, roles, data)), **({} if rough is None else {"rehearsal of memory": rough})},
         ignored=tuple(ignored),
     )
 
@@ -144,7 +147,6 @@ def count_tokens(batches: Iterable[list[Unit]], budget: int, kind: Kind) -> Toke
             padded=sum(micro.num_tokens for micro in padded),
             packed=sum(map(len, _sequences(units))),
             tree=sum(num_unique_tokens(_sequences(micro.units)) for micro in tree),
-            largest=max(micro.num_tokens for micro in run),
         )
     return total
 
@@ -153,59 +155,14 @@ def _sequences(units: Iterable[Unit]) -> list[Sequence]:
     return [sequence for unit in units for sequence in unit.sequences]
 
 
-def memory_parts(
-    model: nn.Module, frozen: Iterable[nn.Module], config: Config, num_tokens: int, device: torch.device
-) -> dict[str, int]:
-    """Bytes by part at the peak of a step. model: the policy, on `meta`; frozen: the models beside it, likewise;
-    num_tokens: of the largest micro-batch."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    text = base_of(model).config.get_text_config()
-    element_bytes = 4 if config.train.precision == "float32" else 2
-    num_trained = sum(parameter.numel() for parameter in trained)
-    parts = {
-        "weights": _bytes(model.parameters()),
-        "frozen models": sum(_bytes(other.parameters()) for other in frozen),
-        "gradients": _bytes(trained),
-        "averages of the reference": _averages_bytes(config, trained),
-        "optimiser": int(num_trained * optimizer_bytes(config.optimizer, trained[0].dtype)) if trained else 0,
-        "activations": num_tokens * activation_bytes(text, element_bytes, config.train.gradient_checkpointing),
-        "logits": logit_bytes(head_of(model), num_tokens, element_bytes, device),
-    }
-    return {name: size for name, size in parts.items() if size}
-
-
-def _averages_bytes(config: Config, trained: list[nn.Parameter]) -> int:
-    """What a moving reference has beside a frozen copy of the whole model: with an adapter its copy, and float32 averages."""
-    sync = config.reference.sync
-    if sync is None:
-        return 0
-    wide = sum(max(parameter.element_size(), 4) * parameter.numel() for parameter in trained)
-    narrow = any(parameter.element_size() < 4 for parameter in trained)
-    copies = _bytes(trained) if config.model.adapter else 0
-    return copies + wide * (2 if sync.bema else int(narrow))
-
-
-def _bytes(tensors: Iterable[torch.Tensor]) -> int:
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-
-
-def optimizer_bytes(section: OptimizerSection, dtype: torch.dtype) -> float:
-    """Bytes of optimiser state per trained parameter, measured on one small matrix."""
-    parameter = nn.Parameter(torch.zeros(PROBE_SIDE, PROBE_SIDE, dtype=dtype))
-    optimizer = build_optimizer(section, [("probe", parameter)])
-    parameter.grad = torch.zeros_like(parameter)
-    optimizer.step()
-    return _bytes(value for value in optimizer.state[parameter].values() if isinstance(value, torch.Tensor)) / parameter.numel()
-
-
-def _frozen(config: Config, roles: frozenset[str] | None) -> Iterator[Any]:
-    """Sections of the models that stand beside the policy."""
+def _frozen(config: Config, roles: frozenset[str] | None) -> Iterator[tuple[str, Any]]:
+    """Roles of the models that stand beside the policy, with their sections."""
     names = {"reference": config.reference.model, "teacher": config.teacher.model}
     for role, name in names.items():
         if roles is None or role not in roles or name in (None, "none") or (name == "auto" and config.model.adapter):
             continue
         other = {} if name == "auto" else {"name": name, "revision": None}
-        yield config.model.model_copy(update={"adapter": (), **other})
+        yield role, config.model.model_copy(update={"adapter": (), **other})
 
 
 def _off(config: Config, layout: LayoutReport, roles: frozenset[str] | None, data: TrainData) -> Iterator[tuple[str, str]]:

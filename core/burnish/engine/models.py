@@ -18,6 +18,7 @@ from burnish.data.cache import cache_folder
 from burnish.errors import ConfigError
 from burnish.model.cache import LogpCache
 from burnish.model.check import LayoutReport, check_layout
+from burnish.model.checkpointing import checkpoint_layers
 from burnish.model.following import BiasCorrected, Following, Mix
 from burnish.model.kernels import apply_kernels
 from burnish.model.loading import check_model, load_frozen, load_policy, load_shapes
@@ -55,11 +56,7 @@ def load_models(
         add_value_head(base_of(model))
     if config.train.precision == "pure_bf16" and config.model.quantize is None:
         model.to(torch.bfloat16)
-    if config.train.gradient_checkpointing:
-        base = base_of(model)
-        # Its name since transformers 5.23; the older one warns there.
-        enable = getattr(base, "activation_checkpointing_enable", None) or base.gradient_checkpointing_enable
-        enable({"use_reentrant": False})
+    checkpoint_layers(model, config.train.gradient_checkpointing)
     if accelerator.distributed_type != DistributedType.FSDP and config.model.quantize is None:
         model.to(accelerator.device)  # sharded models go there piece by piece
 
@@ -85,7 +82,8 @@ def load_models(
         if one.scorer is not None:
             one.scorer = accelerator.prepare_model(one.scorer, evaluation_mode=True)
     cache = LogpCache(cache_folder().parent) if frozen and config.reference.cache else None
-    roles = Roles(Scorer(model, layout.kind), layout.kind, frozen.get("reference"), frozen.get("teacher"), cache)
+    companions = frozen.get("reference"), frozen.get("teacher"), cache
+    roles = Roles(Scorer(model, layout.kind), layout.kind, *companions, offload=config.train.offload_activations)
     return model, roles, layout.reason
 
 

@@ -7,22 +7,32 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Sequence as List
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import torch
+from accelerate.utils import DistributedType
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from burnish.engine.rounding import Rounded
 from burnish.engine.sharding import placed_like, whole
 from burnish.errors import ConfigError, ModelError, did_you_mean
 
 if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from burnish.config import Config
     from burnish.config.sections import OptimizerSection
 
 # These do their step inside the backward pass, swap weights for evaluation, or need a closure: another loop than ours.
 OTHER_LOOP = ("lomo", "layerwise", "schedule_free", "lbfgs", "sparseadam")
 FUSED = ("adam", "adamw")
+SHARDED = (DistributedType.FSDP, DistributedType.DEEPSPEED)
+# Their states are quantised or paged by themselves.
+ALREADY = ("bit", "paged", "bnb", "galore", "apollo")
 
 
 def build_optimizer(section: OptimizerSection, parameters: Iterable[tuple[str, nn.Parameter]]) -> Optimizer:
@@ -44,10 +54,44 @@ def build_optimizer(section: OptimizerSection, parameters: Iterable[tuple[str, n
     devices = {parameter.device.type for _, parameter in trainable}
     if section.name.lower() in FUSED and devices <= {"cuda", "cpu"} and not {"fused", "foreach"} & section.options.keys():
         defaults["fused"] = True
+    build = partial(make, **{**defaults, "lr": section.lr, **section.options})
+    groups = [group for group in groups if group["params"]]
     try:
-        return make([group for group in groups if group["params"]], **{**defaults, "lr": section.lr, **section.options})
+        if section.rounding == "nearest" and not section.offload:
+            return build(groups)
+        _check_rounding(section, [parameter for _, parameter in trainable])
+        return Rounded(build, groups, section.rounding, section.offload)
     except (TypeError, ValueError, ImportError) as error:
         raise ConfigError(f"optimizer '{section.name}' with options {section.options}: {error}") from error
+
+
+def check_optimizer(config: Config, accelerator: Accelerator) -> None:
+    """Refuse, before any weights are read, what the model's own optimiser would be refused for."""
+    section = config.optimizer
+    if (section.rounding != "nearest" or section.offload) and accelerator.distributed_type in SHARDED:
+        kind = accelerator.distributed_type.value
+        raise ConfigError(
+            f"optimizer.rounding, optimizer.offload: weights are sharded ({kind}), and states have a form of their own; train "
+            "with DDP, or drop them"
+        )
+    narrow = config.train.precision == "pure_bf16" or config.model.dtype == "bfloat16"
+    probe = torch.zeros(1, 1, dtype=torch.bfloat16 if narrow else torch.float32)
+    build_optimizer(section, [("", nn.Parameter(probe))])
+
+
+def _check_rounding(section: OptimizerSection, trained: List[nn.Parameter]) -> None:
+    """ConfigError where there is nothing to round, nowhere to go, or an optimiser that looks at several weights together."""
+    name, dtypes = section.name.lower(), {parameter.dtype for parameter in trained}
+    if section.rounding != "nearest" and torch.bfloat16 not in dtypes:
+        found = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in dtypes))
+        raise ConfigError(
+            f"optimizer.rounding: {section.rounding} is for bfloat16 weights, and those that are trained are {found}; set "
+            "train.precision to pure_bf16, or drop `rounding`"
+        )
+    if section.offload and all(parameter.device.type == "cpu" for parameter in trained) and not torch.cuda.is_available():
+        raise ConfigError("optimizer.offload: without a GPU the optimiser's state lies in the host's memory already; drop it")
+    if any(word in name for word in ALREADY):
+        raise ConfigError(f"optimizer.rounding, optimizer.offload: '{name}' keeps its state in a form of its own; drop them")
 
 
 def _lookup(section: OptimizerSection) -> tuple[Callable[..., Optimizer], dict[str, Any]]:

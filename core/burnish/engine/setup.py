@@ -10,24 +10,25 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object, set_seed
 from torch import nn
 
+from burnish.batch.layout import Kind
 from burnish.config import Config
 from burnish.config.sections import RewardSection
 from burnish.data.cache import cache_folder
 from burnish.data.dataset import Cursor, TrainData, build_dataset
 from burnish.engine.alarms import alarms_of
-from burnish.engine.budget import choose_budget
+from burnish.engine.budget import choose_budget, free_bytes
 from burnish.engine.checkpoint import Trained
 from burnish.engine.distributed import check_saving, check_sync, launch_warning, on_first
 from burnish.engine.guard import Guard
+from burnish.engine.memory import state_bytes
 from burnish.engine.models import check_models, following, load_models, with_head
 from burnish.engine.observers import Observers
 from burnish.engine.online import Rollouts
-from burnish.engine.optim import build_optimizer
+from burnish.engine.optim import build_optimizer, check_optimizer
 from burnish.engine.parts import Online
 from burnish.engine.progress import Progress
 from burnish.engine.resume import origin_of
@@ -39,7 +40,6 @@ from burnish.engine.step import StepRunner
 from burnish.errors import ConfigError, PluginError
 from burnish.model.hashing import weights_hash
 from burnish.model.loading import load_tokenizer
-from burnish.model.scorer import base_of
 from burnish.objective.compose import Objective
 from burnish.objective.entries import check_kinds
 from burnish.objective.roles import check_roles
@@ -93,7 +93,7 @@ def set_up(
     tokenizer = load_tokenizer(config.model, registry) if live.tokenizer is None else live.tokenizer
     if live.model is None:
         check_models(config, registry, objective, tokenizer)
-    build_optimizer(config.optimizer, [("", nn.Parameter(torch.zeros(1, 1)))])  # refuses what the model's own would
+    check_optimizer(config, accelerator)
 
     def accept(kinds: Mapping[str, str]) -> None:
         check_kinds(objective.entries, seen_kinds(config.rollout, kinds))
@@ -109,7 +109,7 @@ def set_up(
     set_seed(config.train.seed)  # the same on every rank, for fresh adapters
     model, roles, reason = load_models(config, registry, objective, tokenizer, accelerator, live.model)
     progress.say(reason)
-    budget = _budget(config, model, accelerator)
+    budget = _budget(config, model, objective, roles.kind, accelerator)
     decided: dict[str, Any] = {"model.layout": roles.kind, "train.micro_batch_tokens": budget}
     decided |= {f"data.{name}.format": report.format for name, report in data.report.sources.items()}
     config = config.with_values(decided, "decided at the start")
@@ -201,10 +201,14 @@ def _check_data(config: Config, data: TrainData, rewards: Sequence[Reward]) -> i
     return steps
 
 
-def _budget(config: Config, model: nn.Module, accelerator: Accelerator) -> int:
+def _budget(config: Config, model: nn.Module, objective: Objective, kind: Kind, accelerator: Accelerator) -> int:
     """Tokens of a micro-batch; where it is `auto`, the first process decides for all."""
-    section = config.train
-    if section.micro_batch_tokens != "auto":
-        return section.micro_batch_tokens
-    shape, device = base_of(model).config, accelerator.device
-    return on_first(accelerator, lambda: choose_budget(model, shape, section.precision, section.gradient_checkpointing, device))
+    if config.train.micro_batch_tokens != "auto":
+        return config.train.micro_batch_tokens
+    device, signals = accelerator.device, objective.signals("policy")
+
+    def decide() -> int:
+        room = free_bytes(device) - state_bytes(config.optimizer, model, device)
+        return choose_budget(model, signals, kind, config, room, device)
+
+    return on_first(accelerator, decide)

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
-from burnish.batch.layout import lay_out
-from burnish.batch.plan import plan
+from burnish.batch.layout import Kind, lay_out
+from burnish.batch.plan import MicroBatch, plan
 from burnish.batch.spans import span
 from burnish.data.units import Mask, Sequence, Unit
 from burnish.engine.distributed import accumulating
@@ -120,7 +120,7 @@ class StepRunner:
         """
         before = Counter(self.roles.forwarded_tokens), Counter(self.roles.forwards)
         with span("layout"):
-            units, pairing = _canonical(units, pairing)
+            units, pairing = canonical(units, pairing)
             parts = open_parts(self.objective, units, pairing)
             own = self._share(units, live_masks(parts, units))
         scored = self._score_before(parts, [unit for micro in own for unit in micro])
@@ -143,17 +143,11 @@ class StepRunner:
 
     def _share(self, units: List[Unit], read: List[tuple[Sequence, Mask]]) -> list[list[Unit]]:
         """This rank's micro-batches, planned on the sequences that the objective reads of each unit."""
-        wanted = {id(sequence) for sequence, _ in read}
-        whole: dict[int, tuple[Unit, Unit]] = {}
-        for unit in units:
-            if sequences := tuple(sequence for sequence in unit.sequences if id(sequence) in wanted):
-                pruned = unit if len(sequences) == len(unit.sequences) else replace(unit, sequences=sequences)
-                whole[id(pruned)] = pruned, unit
         if self._micro_batches is not None:
-            every, cuts = [unit for _, unit in whole.values()], self._micro_batches
+            every, cuts = [unit for _, unit in _pruned(units, read)], self._micro_batches
             return [every[len(every) * cut // cuts : len(every) * (cut + 1) // cuts] for cut in range(cuts)]
-        micros = plan([pruned for pruned, _ in whole.values()], self.budget, self.roles.kind, self._num_ranks)[self._rank]
-        return [[whole[id(pruned)][1] for pruned in micro.units] for micro in micros]
+        micros = micro_batches(units, read, self.budget, self.roles.kind, self._num_ranks)[self._rank]
+        return [list(micro.units) for micro in micros]
 
     def _score_before(self, parts: List[Part], own: List[Unit]) -> Detached:
         """Numbers without gradient: of frozen roles for this rank's units, and what statistics read, exchanged among ranks."""
@@ -236,7 +230,27 @@ class StepRunner:
                 self._accelerator.backward(loss)
 
 
-def _canonical(units: List[Unit], pairing: List[int] | None) -> tuple[list[Unit], list[int] | None]:
+def micro_batches(
+    units: List[Unit], read: List[tuple[Sequence, Mask]], budget: int, kind: Kind, num_ranks: int = 1
+) -> list[list[MicroBatch]]:
+    """For every rank its micro-batches of whole units, planned on the sequences of them that are read."""
+    pruned = _pruned(units, read)
+    whole = {id(part): unit for part, unit in pruned}
+    ranks = plan([part for part, _ in pruned], budget, kind, num_ranks)
+    return [[replace(micro, units=tuple(whole[id(part)] for part in micro.units)) for micro in rank] for rank in ranks]
+
+
+def _pruned(units: List[Unit], read: List[tuple[Sequence, Mask]]) -> list[tuple[Unit, Unit]]:
+    """Units of which anything is read: with nothing but that, and whole."""
+    wanted = {id(sequence) for sequence, _ in read}
+    found: list[tuple[Unit, Unit]] = []
+    for unit in units:
+        if sequences := tuple(sequence for sequence in unit.sequences if id(sequence) in wanted):
+            found.append((unit if len(sequences) == len(unit.sequences) else replace(unit, sequences=sequences), unit))
+    return found
+
+
+def canonical(units: List[Unit], pairing: List[int] | None = None) -> tuple[list[Unit], list[int] | None]:
     """Units by content hash, each with sequences of its own, and the pairing that says the same of them."""
     order = sorted(range(len(units)), key=lambda place: units[place].id)
     ordered: list[Unit] = []

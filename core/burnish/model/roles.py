@@ -26,6 +26,7 @@ from burnish.data.units import Mask, Sequence, Unit
 from burnish.errors import ModelError
 from burnish.model.adapters import adapter_off, has_adapter, is_fresh
 from burnish.model.cache import Numbers
+from burnish.model.checkpointing import offloaded
 from burnish.model.hashing import weights_hash
 from burnish.model.head import Beside
 from burnish.model.scorer import Scorer
@@ -78,8 +79,8 @@ def _key(model: nn.Module, precision: str) -> str:
 class Roles:
     """The policy and those beside it, as modules that Accelerate may have wrapped.
 
-    kind: the layout that their Scorers were made for. forwarded_tokens, forwards: what each role has really run, answers from
-    the cache excluded.
+    kind: the layout that their Scorers were made for. offload: what the policy keeps for a backward pass waits in the host's
+    memory. forwarded_tokens, forwards: what each role has really run, answers from the cache excluded.
     """
 
     policy: nn.Module
@@ -87,6 +88,7 @@ class Roles:
     reference: Frozen | None = None
     teacher: Frozen | None = None
     cache: Cache | None = None
+    offload: bool = False
     forwarded_tokens: Counter[str] = field(default_factory=Counter)
     forwards: Counter[str] = field(default_factory=Counter)
 
@@ -103,6 +105,8 @@ class Roles:
             self.forwarded_tokens[role] += layout.num_tokens
             self.forwards[role] += 1
             module = self.policy if role == "policy" else stack.enter_context(self._frozen(role))
+            if self.offload and torch.is_grad_enabled():
+                stack.enter_context(offloaded(module.parameters(), device))
             values: tuple[Tensor, ...] = module(layout, sites, signals, beside)
         return dict(zip(signals, values, strict=True))
 

@@ -1,0 +1,88 @@
+"""Keeping less for the backward pass changes no number."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from burnish.batch.layout import Kind, lay_out
+from burnish.config.sections import TrainSection
+from burnish.data.units import Sequence
+from burnish.engine.distributed import make_accelerator
+from burnish.errors import ConfigError
+from burnish.model.checkpointing import checkpoint_layers, offloaded
+from burnish.model.scorer import Scorer
+from burnish.model.signals import logp
+from burnish.model.sites import sites_for
+from burnish.testing.tiny import tiny_model
+
+CPU = torch.device("cpu")
+
+
+def gradients(model: nn.Module, kind: Kind = "tree", device: torch.device = CPU) -> list[Tensor]:
+    draw = np.random.default_rng(0)
+    trunk = draw.integers(0, 250, 12)
+    sequences = [Sequence(np.concatenate([trunk, draw.integers(0, 250, length)]), {}) for length in (3, 9, 9)]
+    layout = lay_out(sequences, kind)
+    sites = sites_for(layout, [np.arange(len(one)) > 4 for one in sequences])
+    model.zero_grad()
+    [values] = Scorer(model, kind)(layout.to(device), sites.to(device), (logp(),))
+    torch.autograd.backward(values.sum())
+    return [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+
+
+@pytest.mark.parametrize(("family", "kind"), [("llama", "tree"), ("gemma3", "packed"), ("llama", "padded")])
+def test_selective_checkpointing_changes_no_gradient(family: str, kind: Kind) -> None:
+    model = tiny_model(family).train()
+    wanted = [gradient.clone() for gradient in gradients(model, kind)]
+    checkpoint_layers(model, "selective")
+    for one, other in zip(gradients(model, kind), wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-6)
+
+
+def test_offloading_changes_no_gradient_and_leaves_weights_alone() -> None:
+    model = tiny_model().train()
+    wanted = [gradient.clone() for gradient in gradients(model)]
+    moved: list[Tensor] = []
+    like = torch.empty_like
+
+    def noted(tensor: Tensor, **keywords: object) -> Tensor:
+        if "pin_memory" in keywords:
+            moved.append(tensor)
+        return like(tensor, **keywords)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch, offloaded(model.parameters(), CPU, smallest_bytes=0):
+        patch.setattr(torch, "empty_like", noted)
+        found = gradients(model)
+    assert all(torch.equal(one, other) for one, other in zip(found, wanted, strict=True))
+    weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    assert moved
+    assert not weights & {tensor.untyped_storage().data_ptr() for tensor in moved}
+
+
+def test_without_a_gpu_there_is_nothing_to_offload() -> None:
+    if torch.accelerator.is_available():
+        pytest.skip("there is one")
+    with pytest.raises(ConfigError, match="drop it"):
+        make_accelerator(TrainSection(offload_activations=True), [], None)  # type: ignore[arg-type]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_offloaded_activations_take_no_memory_of_the_gpu() -> None:
+    device = torch.device("cuda")
+    model = tiny_model(num_hidden_layers=8).to(device).train()
+    wanted = [gradient.clone() for gradient in gradients(model, device=device)]
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.max_memory_allocated()
+    gradients(model, device=device)
+    kept = torch.cuda.max_memory_allocated() - before
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.max_memory_allocated()
+    with offloaded(model.parameters(), device, smallest_bytes=0):
+        found = gradients(model, device=device)
+    assert torch.cuda.max_memory_allocated() - before < kept
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other)
