@@ -44,10 +44,17 @@ class Layout:
         mask = self.attention_mask
         return replace(
             self,
-            input_ids=self.input_ids.to(device, non_blocking=True),
-            position_ids=self.position_ids.to(device, non_blocking=True),
-            attention_mask=None if mask is None else mask.to(device, non_blocking=True),
+            input_ids=sent(self.input_ids, device),
+            position_ids=sent(self.position_ids, device),
+            attention_mask=None if mask is None else sent(mask, device),
         )
+
+
+def sent(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """The tensor on `device`; to a GPU from pinned memory, so that the host does not wait for it."""
+    if torch.device(device).type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 def lay_out(sequences: List[Sequence], kind: Kind) -> Layout:

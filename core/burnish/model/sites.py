@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from burnish.batch.layout import Layout
+from burnish.batch.layout import Layout, sent
 from burnish.data.units import Ids, Mask
 
 
@@ -35,7 +35,7 @@ class Sites:
 
     def to(self, device: torch.device | str) -> Sites:
         """The same sites with their tensors on `device`."""
-        at, predict, targets = (index.to(device, non_blocking=True) for index in (self.at, self.predict, self.targets))
+        at, predict, targets = (sent(index, device) for index in (self.at, self.predict, self.targets))
         return replace(self, at=at, predict=predict, targets=targets)
 
 

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from burnish.data.ahead import ahead
 from burnish.data.dataset import Cursor
 from burnish.data.mixture import generator
 from burnish.data.units import Unit
@@ -175,5 +176,7 @@ class ReadBatches:
 
     def batches(self, start: Cursor | RolloutCursor) -> Iterator[Batch]:
         """Batches from `start` on, without end."""
-        for units, cursor in self.data.units(start if isinstance(start, Cursor) else start.others):
+        drawn = self.data.units(start if isinstance(start, Cursor) else start.others)
+        # Rows of a stream are tokenised as they come; others were before the start.
+        for units, cursor in ahead(drawn) if self.steps_per_epoch is None else drawn:
             yield Batch(units, cursor)
