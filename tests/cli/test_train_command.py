@@ -73,7 +73,7 @@ def test_ctrl_c_saves_and_exits_130(folder: Path) -> None:
         if line.startswith("step 3/"):
             process.send_signal(signal.SIGINT)
             break
-    process.communicate(timeout=60)
+    process.communicate(timeout=300)
     assert process.returncode == 130
     (newest,) = sorted((folder / "runs/run/checkpoints").iterdir())[-1:]
     assert int(newest.name.removeprefix("step-")) >= 3

@@ -45,7 +45,7 @@ def run_ranks(
     for process in processes:
         process.start()
     for process in processes:
-        process.join(120)
+        process.join(400)
     assert [process.exitcode for process in processes] == [0] * world
     return {int(file.name): load_file(file) for file in folder.iterdir()}
 

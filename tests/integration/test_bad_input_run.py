@@ -187,7 +187,7 @@ def test_ctrl_c_saves_says_how_to_go_on_and_nothing_is_noisy(desk: Desk) -> None
     assert process.stderr is not None
     lines = [next(process.stderr) for _ in range(3)]
     process.send_signal(signal.SIGINT)
-    out, rest = process.communicate(timeout=60)
+    out, rest = process.communicate(timeout=300)
     assert process.returncode == 130
     assert out == ""
     # Rows, two steps, and what Ctrl-C did: no bars, no warnings of libraries, no traceback.
