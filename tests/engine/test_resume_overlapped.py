@@ -1,4 +1,5 @@
-"""Killed while rollouts are drawn beside training: every prompt once, and from the journal the same weights, bit for bit."""
+"""Killed while rollouts are drawn, beside training or before it: every prompt once, and from the journal the same weights, bit
+for bit."""
 
 from __future__ import annotations
 
@@ -26,19 +27,18 @@ def run_child(children: ForkServerContext, event: int, config: dict[str, Any], t
     return process.exitcode
 
 
-def overlapped(make_config: MakeConfig, **rollout: Any) -> dict[str, Any]:
+def drawn(make_config: MakeConfig, **rollout: Any) -> dict[str, Any]:
     """One step to a rollout batch of two prompts, a checkpoint after every second; all of them kept."""
-    changes = online(epochs=1, max_staleness=2, **rollout)
-    config = make_config(**changes | {"train": {"batch_size": 8, "steps": STEPS}, "checkpoint": {"every": 2, "keep": STEPS}})
-    config["rollout"]["backend"] = {f"{HERE.with_name('copied.py')}:Copied": {"model": config["model"]["name"]}}
-    config["rollout"]["receipts"] = {"handshake": False}
-    return config
+    copied = {f"{HERE.with_name('copied.py')}:Copied": {"model": make_config()["model"]["name"]}}
+    section = {"epochs": 1, "max_staleness": 2, "backend": copied, "receipts": {"handshake": False}, **rollout}
+    steps = {"train": {"batch_size": 8, "steps": STEPS}, "checkpoint": {"every": 2, "keep": STEPS}}
+    return make_config(**online(**section) | steps)
 
 
 def check_kills(make_config: MakeConfig, children: ForkServerContext, tmp_path: Path, seed: int, **rollout: Any) -> None:
     write_rows(tmp_path / "pairs.jsonl", TEXTS)
-    config, chance = overlapped(make_config, **rollout), random.Random(seed)
-    assert run_child(children, chance.randrange(20, 36), config, tmp_path) == -signal.SIGKILL
+    config, chance = drawn(make_config, **rollout), random.Random(seed)
+    assert run_child(children, chance.randrange(26, 44), config, tmp_path) == -signal.SIGKILL
     assert run_child(children, chance.randrange(2, 12), config, tmp_path, resume=True) == -signal.SIGKILL
     assert run_child(children, NEVER, config, tmp_path, resume=True) == 0
 
@@ -68,3 +68,11 @@ def test_killed_twice_it_trains_on_every_prompt_once(
 @pytest.mark.parametrize("seed", range(1, 11))
 def test_killed_anywhere(make_config: MakeConfig, children: ForkServerContext, tmp_path: Path, seed: int) -> None:
     check_kills(make_config, children, tmp_path, seed, oversample=seed % 2, filter=seed % 3 == 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(11, 21))
+def test_killed_anywhere_where_the_model_draws(
+    make_config: MakeConfig, children: ForkServerContext, tmp_path: Path, seed: int
+) -> None:
+    check_kills(make_config, children, tmp_path, seed, backend={"hf": {}}, max_staleness=0, filter=seed % 3 == 0)
