@@ -46,10 +46,12 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[list[Unit]]:
 
 def test_the_reward_rises(make_config: MakeConfig) -> None:
     config = make_config(**online(prompts=4, group_size=8, epochs=1))
-    config |= {"train": {"batch_size": 32, "steps": 30}, "evaluate": {"at_start": True, "sampling": {"temperature": 1.0}}}
-    config["data"]["main"] = {"source": "given", "holdout": 0.25}
+    sampling = config["rollout"]["sampling"]  # what lies beyond the length that is trained says nothing
+    config |= {"train": {"batch_size": 32, "steps": 60}, "evaluate": {"at_start": True, "sampling": sampling}}
+    config["data"]["main"] = {"source": "given", "holdout": 0.5}
+    questions = [{"prompt": f"q {number}: "} for number in range(60)]
     model = tiny_model(initializer_range=0.1)
-    result = burnish.train(config, data=QUESTIONS, model=model, tokenizer=tiny_tokenizer(chat=False))
+    result = burnish.train(config, data=questions, model=model, tokenizer=tiny_tokenizer(chat=False))
     assert result.evaluation["eval/reward"] > result.before["eval/reward"] + 0.2
 
 
