@@ -39,7 +39,7 @@ class Rows:
     @property
     def can_grow(self) -> bool:
         """Whether others may join: windows and recurrent states keep too little of a row to line it up with another."""
-        layers = getattr(self.cache, "layers", None)
+        layers = getattr(self.cache, "layers", ())
         return bool(layers) and all(type(layer) is DynamicLayer for layer in layers)
 
     def spread(self, requests: list[Request], rows: Sequence[int]) -> None:

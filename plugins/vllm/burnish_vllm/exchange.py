@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ def write_adapter(folder: Path, name: str, weights: Mapping[str, Tensor], config
     return path
 
 
-def read_weights(path: Path) -> Iterator[tuple[str, Tensor]]:
+def read_weights(path: Path) -> Generator[tuple[str, Tensor], None, None]:
     """The file's tensors, one at a time."""
     with safe_open(path, framework="pt", device="cpu") as file:
         for name in file.keys():  # noqa: SIM118 - not a mapping

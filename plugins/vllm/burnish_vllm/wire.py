@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import torch
 from torch import Tensor
-from torch.distributed import PrefixStore, ProcessGroupGloo, TCPStore
+from torch.distributed import PrefixStore, ProcessGroupGloo, TCPStore  # type: ignore[attr-defined]
 
 KINDS = ("gloo", "nccl")
 
@@ -59,15 +59,17 @@ class Wire:
             return cls(store, ProcessGroupGloo(among, rank, meeting.world, limit), meeting.world, torch.device("cpu"))
         from torch.distributed import ProcessGroupNCCL
 
+        options = ProcessGroupNCCL.Options()
+        options._timeout = limit
         device = torch.device("cuda", torch.cuda.current_device())
-        return cls(store, ProcessGroupNCCL(among, rank, meeting.world), meeting.world, device)
+        return cls(store, ProcessGroupNCCL(among, rank, meeting.world, options), meeting.world, device)
 
     def send(self, weights: Iterable[tuple[str, Tensor]]) -> None:
         """The trainer's tensors, in the order in which they were announced."""
         for _, tensor in weights:
             self.group.broadcast(_bytes(tensor.to(self.device)), 0).wait()
 
-    def receive(self, announced: list[list[Any]]) -> Iterator[tuple[str, Tensor]]:
+    def receive(self, announced: list[list[Any]]) -> Generator[tuple[str, Tensor], None, None]:
         """The tensors that `announcement` has listed. All of them are taken off the wire, whoever stops asking."""
         left = iter(announced)
         try:
