@@ -24,7 +24,7 @@ from burnish.model.scorer import base_of, head_of
 from burnish.model.signals import Signal
 
 # Beyond these, larger matrix products are no faster.
-CEILING = {"cpu": 2048, "cuda": 16384}
+CEILING = {"cpu": 1024, "cuda": 16384}
 FLOOR = 256
 # Share of the free memory that a run may take in all; the rest is for workspaces, fragmentation and other programs.
 SHARE = 0.7
