@@ -70,19 +70,20 @@ def discover(manager: pluggy.PluginManager, disabled: Iterable[str] = ()) -> lis
 
     PluginError when `disabled` names a plugin that is not installed: a misspelt name would leave one running.
     """
-    points = sorted(entry_points(group=GROUP), key=lambda point: (point.name, _distribution(point)))
-    counts = Counter(point.name for point in points)
+    found = ((point, *_distribution(point)) for point in entry_points(group=GROUP))
+    points = sorted(found, key=lambda one: (one[0].name, one[1:]))
+    counts = Counter(point.name for point, _, _ in points)
     blocked = disabled_names(disabled)
     if unknown := sorted(blocked - counts.keys()):
         raise PluginError(f"cannot disable plugin '{unknown[0]}': it is not installed. {did_you_mean(unknown[0], counts)}")
     plugins = [_register(manager, builtin, PluginInfo("burnish", "burnish", __version__, builtin.__name__))]
-    for point in points:
+    for point, distribution, version in points:
         if point.name in blocked:
             continue
-        info = PluginInfo(point.name, _distribution(point)[0], _distribution(point)[1], point.module)
+        info = PluginInfo(point.name, distribution, version, point.module)
         try:
             if counts[point.name] > 1:
-                both = ", ".join(" ".join(_distribution(other)) for other in points if other.name == point.name)
+                both = ", ".join(" ".join(which) for other, *which in points if other.name == point.name)
                 raise PluginError(f"several distributions provide a plugin '{point.name}': {both}. Uninstall all but one.")
             plugins.append(_register(manager, point.load(), info))
         except (Exception, SystemExit) as error:
@@ -91,7 +92,11 @@ def discover(manager: pluggy.PluginManager, disabled: Iterable[str] = ()) -> lis
 
 
 def _distribution(point: EntryPoint) -> tuple[str, str]:
-    return (point.dist.name, point.dist.version) if point.dist else ("unknown distribution", "?")
+    """Name and version; reads a file, so it is asked once."""
+    if point.dist is None:
+        return "unknown distribution", "?"
+    about = point.dist.metadata
+    return about["Name"], about["Version"]
 
 
 def _failed(info: PluginInfo, error: BaseException) -> PluginInfo:

@@ -1,0 +1,8 @@
+"""The benchmarks are packages of the checkout, and found from its root."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
