@@ -24,22 +24,12 @@ from reward_curves import draw
 
 QUICKSTART = Path(__file__).resolve().parents[2] / "docs" / "quickstart" / "grpo.yaml"
 ENDS = 5
-HEAD = (
-    "method",
-    "seed",
-    "rollout batches",
-    "steps",
-    "reward, first five",
-    "last five",
-    "held-out before",
-    "after",
-    "seconds",
-)
+HEAD = ("method", "seed", "rollout batches", "steps", "first five", "last five", "held-out before", "after", "seconds")
 
 
 @dataclass(frozen=True)
 class Case:
-    """One method. recipe: as under `recipe:`, None for the quickstart as it is; steps: optimiser steps; changes: to the config."""
+    """One method. recipe: as under `recipe:`, None for the quickstart itself; steps: optimiser steps; changes: to the config."""
 
     name: str
     recipe: Any = None

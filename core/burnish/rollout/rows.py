@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers.cache_utils import DynamicLayer
+
+from burnish.rollout.columns import CONCATENATED
 
 
 @dataclass(slots=True)
@@ -40,7 +41,7 @@ class Rows:
     def can_grow(self) -> bool:
         """Whether others may join: windows and recurrent states keep too little of a row to line it up with another."""
         layers = getattr(self.cache, "layers", ())
-        return bool(layers) and all(type(layer) is DynamicLayer for layer in layers)
+        return bool(layers) and all(type(layer) in CONCATENATED for layer in layers)
 
     def spread(self, requests: list[Request], rows: Sequence[int]) -> None:
         """Give every request a row like the one that it names."""

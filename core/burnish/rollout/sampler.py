@@ -21,7 +21,9 @@ from torch import Tensor, nn
 from burnish.batch.attention import own_attention
 from burnish.errors import ModelError
 from burnish.model.scorer import base_of
+from burnish.rollout.columns import make_room
 from burnish.rollout.distribution import draw, random_stream
+from burnish.rollout.packed import PackedLinears
 from burnish.rollout.rows import Request, Rows
 
 if TYPE_CHECKING:
@@ -78,7 +80,7 @@ class HFSampler:
         for all, or one for each, which then stands for how many came before it too.
         """
         done: list[Completion | None] = [None] * len(prompts)
-        with generating(self.model):
+        with generating(self.model), PackedLinears(self.model).used():
             for finished in self._decoding(prompts, sampling, seed, lambda _: False):
                 for index, completion in finished:
                     done[index] = completion
@@ -95,9 +97,9 @@ class HFSampler:
         """As `generate`, but after every token: the completions that it ended, by the index of their prompt. given_up: whether
         nobody waits for one any more; it leaves the batch, as if it had never been asked for. more: prompts that were asked for
         since, each with its seed; their indices go on from those before."""
-        decoding = self._decoding(prompts, sampling, seed, given_up, more)
+        decoding, packed = self._decoding(prompts, sampling, seed, given_up, more), PackedLinears(self.model)
         while True:
-            with generating(self.model):  # not while others have their turn
+            with generating(self.model), packed.used():  # not while others have their turn
                 finished = next(decoding, None)
             if finished is None:
                 return
@@ -155,6 +157,7 @@ class HFSampler:
             device=device,
         )  # [U, W]
         logits, cache = self._forward(ids, mask, None)
+        make_room(cache)
         rows = Rows([], logits, mask, cache)
         every = [(place, one) for place, group in enumerate(groups) for one in group.requests]
         rows.spread([one for _, one in every], [place for place, _ in every])

@@ -38,7 +38,8 @@ def measure(case: Case, per_device: int, asked: argparse.Namespace) -> dict[str,
         environment = {**os.environ, **QUIET, "BURNISH_CACHE": f"{folder}/cache"}
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
         if done.returncode:
-            raise SystemExit(f"{case.name}, {'TRL' if per_device else 'burnish'}:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
+            who = "TRL" if per_device else "burnish"
+            raise SystemExit(f"{case.name}, {who}:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
         result: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
     seconds = [round(step["seconds"], 2) for step in result["steps"]]
     print(f"{case.name}: {f'TRL {per_device}' if per_device else 'burnish'} {seconds} s, tokens {result['tokens']}", flush=True)
@@ -109,8 +110,14 @@ def main() -> None:
     asked = parser.parse_args()
     asked.data, asked.model = asked.data.resolve(), asked.model.resolve()
     chosen = [case for case in CASES if asked.case.lower() in case.name.lower()]
-    if asked.worker is not None:
-        return work(chosen[0], asked)
+    if asked.worker is None:
+        compare(chosen, asked)
+    else:
+        work(chosen[0], asked)
+
+
+def compare(chosen: list[Case], asked: argparse.Namespace) -> None:
+    """All take turns; what is known is written after every case."""
     numbers = asked.write.with_suffix(".json") if asked.write else None
     runs = json.loads(numbers.read_text(encoding="utf-8")) if numbers and numbers.is_file() else {}
     for case in chosen:

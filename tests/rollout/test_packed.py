@@ -1,0 +1,74 @@
+"""Packed weights give the numbers of plain layers, follow what changes them, and leave no trace."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from burnish.model.check import check_layout
+from burnish.rollout.packed import PackedLinears
+from burnish.testing import tiny_model
+
+IDS = torch.tensor([[1, 2, 3], [4, 5, 6]])
+pytestmark = pytest.mark.skipif(not hasattr(torch.ops.mkldnn, "_linear_pointwise"), reason="torch was built without oneDNN")
+
+
+def layers(model: nn.Module) -> list[nn.Linear]:
+    return [module for module in model.modules() if type(module) is nn.Linear]
+
+
+@torch.no_grad()
+def test_the_numbers_are_those_of_plain_layers() -> None:
+    model = tiny_model().float()
+    plain, packed = model(IDS).logits, PackedLinears(model)
+    with packed.used():
+        assert all("forward" in layer.__dict__ for layer in layers(model))
+        torch.testing.assert_close(model(IDS).logits, plain, rtol=0, atol=2e-5)
+    assert not any("forward" in layer.__dict__ for layer in layers(model))
+    assert torch.equal(model(IDS).logits, plain)
+
+
+@torch.no_grad()
+def test_a_bias_counts() -> None:
+    layer = nn.Linear(6, 5)
+    states = torch.randn(2, 3, 6)
+    plain, packed = layer(states), PackedLinears(layer)
+    with packed.used():
+        torch.testing.assert_close(layer(states), plain)
+
+
+@torch.no_grad()
+def test_weights_that_changed_in_place_are_packed_again() -> None:
+    layer = nn.Linear(4, 3, bias=False)
+    states, packed = torch.randn(2, 4), PackedLinears(layer)
+    with packed.used():
+        before = layer(states)
+    layer.weight.mul_(2)
+    with packed.used():
+        torch.testing.assert_close(layer(states), 2 * before)
+
+
+def test_layers_that_are_not_plain_stay_as_they_are() -> None:
+    double, compiled, own = nn.Linear(4, 3).double(), nn.Sequential(nn.Linear(4, 3)), nn.Linear(4, 3)
+    compiled.compile(backend="eager")
+    own.__dict__["forward"] = lambda states: states
+    for model in (double, compiled, own):
+        with PackedLinears(model).used():
+            assert not any("forward" in layer.__dict__ for layer in layers(model) if layer is not own)
+    assert own(IDS) is IDS
+
+
+@torch.no_grad()
+def test_autocast_keeps_its_own_precision() -> None:
+    layer = nn.Linear(4, 3)
+    with torch.autocast("cpu", dtype=torch.bfloat16), PackedLinears(layer).used():
+        assert layer(torch.randn(2, 4)).dtype == torch.bfloat16
+
+
+def test_what_raises_within_leaves_plain_layers() -> None:
+    model = tiny_model()
+    with pytest.raises(RuntimeError, match="stop"), PackedLinears(model).used():
+        raise RuntimeError("stop")
+    assert not any("forward" in layer.__dict__ for layer in layers(model))
+    assert check_layout(model).kind == "tree"
