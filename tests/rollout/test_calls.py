@@ -164,7 +164,8 @@ def test_templates_of_the_families(name: str, parser: Parser) -> None:
 def test_what_cannot_be_read_says_why(text: str, said: str) -> None:
     [call] = hermes(text)
     assert said in call.error
-    assert not call.name
+    assert call.name in ("", "add")
+    assert not call.arguments
 
 
 def test_the_template_says_who_reads() -> None:
@@ -174,7 +175,7 @@ def test_the_template_says_who_reads() -> None:
     assert {text: parser_of("auto", text, registry) for text in templates} == templates
     assert parser_of("mistral", "<tool_call>", registry) is mistral
     with pytest.raises(ConfigError, match="no parser here reads"):
-        parser_of("auto", "<|tool_calls_section_begin|><|tool_call_begin|>", registry)
+        parser_of("auto", "<start_function_call>", registry)
     with pytest.raises(PluginError, match="no parser named 'hermess'"):
         parser_of("hermess", "", registry)
 

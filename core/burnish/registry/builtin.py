@@ -90,6 +90,10 @@ def burnish_parsers() -> list[ParserRecord]:
         "tagged_calls:qwen3_coder": "<function=name><parameter=key>: Qwen3-Coder, Qwen3.5, Nemotron 3",
         "tagged_calls:glm": "<tool_call>name<arg_key><arg_value>: GLM 4.5 and later",
         "tagged_calls:minimax": "<invoke name=...><parameter name=...>: MiniMax M2, DeepSeek V3.2",
+        "marked_calls:deepseek": "<｜tool▁call▁begin｜>name<｜tool▁sep｜>{json}: DeepSeek V3, R1, V3.1",
+        "marked_calls:kimi": "<|tool_call_begin|>functions.name:0<|tool_call_argument_begin|>{json}: Kimi K2",
+        "marked_calls:harmony": "to=functions.name ...<|message|>{json}<|call|>: gpt-oss",
+        "marked_calls:pythonic": "[name(key=value), ...]: LFM2, Llama 4",
     }
     return [
         ParserRecord(

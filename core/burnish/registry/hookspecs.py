@@ -199,9 +199,9 @@ def burnish_parsers() -> Sequence[r.ParserRecord]:  # type: ignore[empty-body]
         def burnish_parsers():
             return [
                 ParserRecord(
-                    name="pythonic",
-                    target="burnish_pythonic.parser:pythonic",
-                    summary="calls written as Python",
+                    name="gemma",
+                    target="burnish_gemma.parser:gemma",
+                    summary="calls as Gemma writes them",
                     api=1,
                 )
             ]

@@ -1,7 +1,7 @@
 """What the policy asks for: calls of tools, read from its text in the form that its family of models writes.
 
 In: the text of one turn. Out: calls, in order; one that cannot be read says why, for the policy to hear. Knows no tool.
-Here are the forms whose arguments are JSON; those in tags are `tagged_calls`.
+Here are the forms that are JSON as a whole; those in tags are `tagged_calls`, those between special tokens `marked_calls`.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ from burnish.registry import ParserRecord, Registry, is_custom
 
 @dataclass(frozen=True, kw_only=True)
 class ToolCall:
-    """One call. error: why it cannot be made, in words for the policy; then the rest means nothing."""
+    """One call. error: why it cannot be made, in words for the policy; then there are no arguments, and a name where one could
+    be read. identity: what the policy itself calls the call by, '' where its family gives calls no names."""
 
     name: str = ""
     arguments: Mapping[str, Any] = field(default_factory=dict)
     error: str = ""
+    identity: str = ""
 
 
 Parser = Callable[[str], list[ToolCall]]
@@ -61,13 +63,17 @@ _SIGNS = (
     ("<function=", "qwen3_coder"),
     ("<arg_key>", "glm"),
     ('invoke name="', "minimax"),
-    *((sign, "") for sign in ("<｜tool▁call▁begin｜>", "<|tool_call_begin|>", "to=functions", "<start_function_call>")),
+    ("<｜tool▁call▁begin｜>", "deepseek"),
+    ("<|tool_call_begin|>", "kimi"),
+    ("<|channel|>commentary", "harmony"),
+    ("<|tool_call_start|>", "pythonic"),
+    ("<|python_start|>", "pythonic"),
+    *((sign, "") for sign in ("<start_function_call>", "<|tool_call>", "<|START_ACTION|>")),
     ("<tool_call>", "hermes"),
     ("[TOOL_CALLS]", "mistral"),
     (PYTHON_TAG, "llama3"),
 )
-"""What a chat template says, and who reads the calls that it asks for; '' where nobody does: DeepSeek V3, Kimi K2, gpt-oss,
-FunctionGemma."""
+"""What a chat template says, and who reads the calls that it asks for; '' where nobody does: Gemma, Command."""
 
 
 def parser_of(name: str, template: str, registry: Registry) -> Parser:
@@ -116,11 +122,15 @@ def _call(found: Any) -> ToolCall:
     if not isinstance(found, dict) or not isinstance(found.get("name"), str):
         return ToolCall(error='a call is an object such as {"name": "...", "arguments": {...}}')
     arguments = found.get("arguments", found.get("parameters", {}))
-    if isinstance(arguments, str):
-        try:
-            arguments = json.loads(arguments)
-        except ValueError as error:
-            return ToolCall(error=f"the arguments of {found['name']} are not valid JSON: {error}")
+    return called_with(found["name"], arguments if isinstance(arguments, str) else json.dumps(arguments))
+
+
+def called_with(name: str, given: str, identity: str = "") -> ToolCall:
+    """A call of `name`. given: its arguments, as a JSON object."""
+    try:
+        arguments = json.loads(given)
+    except ValueError as error:
+        return ToolCall(name=name, error=f"the arguments of {name} are not valid JSON: {error}", identity=identity)
     if not isinstance(arguments, dict):
-        return ToolCall(error=f"the arguments of {found['name']} are not an object with their names")
-    return ToolCall(name=found["name"], arguments=arguments)
+        return ToolCall(name=name, error=f"the arguments of {name} are not an object with their names", identity=identity)
+    return ToolCall(name=name, arguments=arguments, identity=identity)

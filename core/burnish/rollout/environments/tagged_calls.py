@@ -5,10 +5,9 @@ In: the text of one turn. Out: calls; the values are texts, of which the tool's 
 
 from __future__ import annotations
 
-import json
 import re
 
-from burnish.rollout.environments.calls import ToolCall
+from burnish.rollout.environments.calls import ToolCall, called_with
 
 
 def qwen3_coder(text: str) -> list[ToolCall]:
@@ -24,8 +23,8 @@ def glm(text: str) -> list[ToolCall]:
 
 
 def minimax(text: str) -> list[ToolCall]:
-    """`<invoke name="NAME"><parameter name="KEY">VALUE</parameter>...</invoke>`: MiniMax M2; DeepSeek V3.2, whose tags say
-    `｜DSML｜` before that."""
+    """`<invoke name="NAME"><parameter name="KEY">VALUE</parameter>...</invoke>`: MiniMax M2; DeepSeek V3.2 and Muse,
+    whose tags say `｜DSML｜` or `atem:` before that."""
     calls = [_call(name, _INVOKED_PARAMETER.findall(body)) for name, body in _INVOKE.findall(text)]
     sign = '<invoke name="NAME"><parameter name="KEY">VALUE</parameter></invoke>'
     return calls or _unreadable(text, "<minimax:tool_call>", sign)
@@ -35,20 +34,16 @@ _CALL = re.compile(r"<tool_call>(.*?)(?:</tool_call>|\Z)", re.DOTALL)
 _FUNCTION = re.compile(r"<function=([^>\n]+)>(.*?)(?:</function>|(?=<function=)|\Z)", re.DOTALL)
 _PARAMETER = re.compile(r"<parameter=([^>\n]+)>(.*?)(?:</parameter>|(?=<parameter=)|\Z)", re.DOTALL)
 _PAIR = re.compile(r"<arg_key>(.*?)</arg_key>\s*<arg_value>(.*?)(?:</arg_value>|(?=<arg_key>)|\Z)", re.DOTALL)
-_DSML = "(?:｜DSML｜)?"
-_INVOKE = re.compile(rf'<{_DSML}invoke name="([^"]+)">(.*?)(?:</{_DSML}invoke>|(?=<{_DSML}invoke )|\Z)', re.DOTALL)
-_INVOKED_PARAMETER = re.compile(rf'<{_DSML}parameter name="([^"]+)"[^>]*>(.*?)(?:</{_DSML}parameter>|\Z)', re.DOTALL)
+_PREFIX = r"(?:｜DSML｜|\w+:)?"
+_INVOKE = re.compile(rf'<{_PREFIX}invoke name="([^"]+)">(.*?)(?:</{_PREFIX}invoke>|(?=<{_PREFIX}invoke )|\Z)', re.DOTALL)
+_INVOKED_PARAMETER = re.compile(rf'<{_PREFIX}parameter name="([^"]+)"[^>]*>(.*?)(?:</{_PREFIX}parameter>|\Z)', re.DOTALL)
 _NAME = re.compile(r"[\w.:-]+")
 
 
 def _function(name: str, body: str) -> ToolCall:
-    if not body.lstrip().startswith("{"):
-        return _call(name, _PARAMETER.findall(body))
-    try:
-        arguments = json.loads(body)
-    except ValueError as error:
-        return ToolCall(error=f"the arguments of {name.strip()} are not valid JSON: {error}")
-    return ToolCall(name=name.strip(), arguments=arguments)
+    if body.lstrip().startswith("{"):
+        return called_with(name.strip(), body)
+    return _call(name, _PARAMETER.findall(body))
 
 
 def _keyed(body: str) -> list[ToolCall]:

@@ -36,8 +36,8 @@ class Tools:
     tools: tuple[Any, ...]
     """Functions, as `./file.py:function` or `module:function`; their type hints and docstrings are what the model is told."""
     parser: str = "auto"
-    """Who reads calls in the model's text: `hermes`, `llama3`, `mistral`, `qwen3_coder`, `glm`, `minimax`, another registered
-    one, or `./file.py:function`; `auto` is what the chat template speaks of."""
+    """Who reads calls in the model's text: `hermes`, `llama3`, `mistral`, `qwen3_coder`, `glm`, `minimax`, `deepseek`, `kimi`,
+    `harmony`, `pythonic`, another registered one, or `./file.py:function`; `auto`: who the chat template speaks of."""
     max_turns: int = 8
     """Turns of the policy's at most; an episode that needs more is truncated."""
     call_time_limit: float | None = 30.0
@@ -118,7 +118,7 @@ class ToolPartner:
             answer = await self._answer(call)
             self.notes[CALLS] += 1
             self.notes[FAILURES] += answer.failed
-            messages.append({"role": "tool", "name": call.name, "tool_call_id": _identity(place), "content": answer.text})
+            messages.append({"role": "tool", "name": call.name, "tool_call_id": _identity(place, call), "content": answer.text})
         return Reply(messages=messages, done=not asked, calls=[_as_message(place, call) for place, call in enumerate(asked)])
 
     async def reward(self) -> float | None:
@@ -154,11 +154,11 @@ def _function(named: Any) -> Any:
     return import_custom(named)
 
 
-def _identity(place: int) -> str:
-    """Nine letters and digits, as some templates ask for."""
-    return f"call{place:05d}"
+def _identity(place: int, call: ToolCall) -> str:
+    """The policy's own, or nine letters and digits, as some templates ask for."""
+    return call.identity or f"call{place:05d}"
 
 
 def _as_message(place: int, call: ToolCall) -> dict[str, Any]:
     function = {"name": call.name, "arguments": dict(call.arguments)}
-    return {"type": "function", "id": _identity(place), "function": function}
+    return {"type": "function", "id": _identity(place, call), "function": function}
