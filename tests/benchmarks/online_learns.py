@@ -29,7 +29,7 @@ HEAD = ("method", "seed", "rollout batches", "steps", "first five", "last five",
 
 @dataclass(frozen=True)
 class Case:
-    """One method. recipe: as under `recipe:`, None for the quickstart itself; steps: optimiser steps; changes: to the config."""
+    """One method. recipe: as in a config, None for the quickstart itself; steps: optimiser steps; changes: to the config."""
 
     name: str
     recipe: Any = None

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from burnish.config.sections import SamplingSection
-from burnish.rollout.distribution import draw, processed, random_stream
+from burnish.rollout.distribution import draw, penalised, processed, random_stream
 
 # Logits log(1/2), log(1/4), log(1/8), log(1/8): a distribution whose every truncation is a small fraction.
 LOGITS = torch.tensor([[1 / 8, 1 / 2, 1 / 8, 1 / 4]], dtype=torch.float64).log()
@@ -47,6 +47,17 @@ def probabilities(**given: Any) -> list[float]:
 )
 def test_processed_probabilities(given: dict[str, Any], expected: list[float]) -> None:
     assert probabilities(**given) == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_repetition_penalty_divides_what_is_positive_and_multiplies_what_is_not() -> None:
+    logits, seen = torch.tensor([[2.0, -1.0, 3.0, 0.0]]), torch.tensor([[True, True, False, True]])
+    assert penalised(logits, seen, 2.0).tolist() == [[1.0, -2.0, 3.0, 0.0]]
+    assert penalised(logits, seen, 0.5).tolist() == [[4.0, -0.5, 3.0, 0.0]]
+    # With token 2 seen and penalty 4, the most likely token is 0; the log-probability said is the model's own.
+    greedy = sampling(temperature=0.0, repetition_penalty=4.0)
+    tokens, logps = draw(torch.tensor([[2.0, -1.0, 3.0]]), torch.tensor([0.5]), greedy, torch.tensor([[False, True, True]]))
+    assert tokens.tolist() == [0]
+    assert logps.tolist() == pytest.approx([2 - math.log(math.exp(2) + math.exp(-1) + math.exp(3))])
 
 
 @pytest.mark.parametrize("given", [{}, {"top_p": 0.999}])

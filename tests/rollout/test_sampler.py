@@ -46,15 +46,34 @@ def test_log_probabilities_are_those_of_a_plain_forward(family: str) -> None:
         )
 
 
-@given(order=st.permutations(range(6)), kept=st.integers(1, 6), max_rows=st.integers(1, 6))
-@settings(max_examples=15, deadline=None)
-def test_a_request_gets_the_same_tokens_whatever_its_neighbours(order: list[int], kept: int, max_rows: int) -> None:
+@given(
+    order=st.permutations(range(6)), kept=st.integers(1, 6), max_rows=st.integers(1, 6), penalty=st.sampled_from([1.0, 1.7])
+)
+@settings(max_examples=20, deadline=None)
+def test_a_request_gets_the_same_tokens_whatever_its_neighbours(
+    order: list[int], kept: int, max_rows: int, penalty: float
+) -> None:
     prompts = [[1, 2, 3], [4], [5, 6, 7, 8, 9, 10], [11, 12], [13], [14, 15, 16, 17]]
     model = tiny_model(dtype=torch.float64)
-    alone = [HFSampler(model, TOKENIZER).generate([prompt], sampling(), seed=3)[0].ids for prompt in prompts]
+    asked = sampling(repetition_penalty=penalty)
+    alone = [HFSampler(model, TOKENIZER).generate([prompt], asked, seed=3)[0].ids for prompt in prompts]
     chosen = order[:kept]
-    together = HFSampler(model, TOKENIZER, max_rows).generate([prompts[place] for place in chosen], sampling(), seed=3)
+    together = HFSampler(model, TOKENIZER, max_rows).generate([prompts[place] for place in chosen], asked, seed=3)
     assert [completion.ids for completion in together] == [alone[place] for place in chosen]
+
+
+def test_log_probabilities_under_a_repetition_penalty() -> None:
+    """Penalised by hand, token by token, for what the prompt and the completion so far have."""
+    model = tiny_model(dtype=torch.float64)
+    for prompt, one in zip(
+        PROMPTS, HFSampler(model, TOKENIZER).generate(PROMPTS, sampling(repetition_penalty=2.0)), strict=True
+    ):
+        with torch.no_grad():
+            logits = model(torch.tensor([prompt + one.ids])).logits[0, len(prompt) - 1 : -1]
+        for place, (row, token, logp) in enumerate(zip(logits, one.ids, one.logps, strict=True)):
+            for seen in {*prompt, *one.ids[:place]}:
+                row[seen] = row[seen] / 2 if row[seen] > 0 else row[seen] * 2
+            assert logp == pytest.approx(float(torch.log_softmax(row, -1)[token]), abs=1e-12)
 
 
 def test_a_finished_row_makes_room_for_the_next_request(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,10 +214,12 @@ def test_a_completion_cut_at_the_limit_is_not_finished() -> None:
     assert not completions[0].finished
 
 
-def test_greedy_equals_transformers_generate() -> None:
+@pytest.mark.parametrize("penalty", [1.0, 1.3])
+def test_greedy_equals_transformers_generate(penalty: float) -> None:
     model = tiny_model("qwen3")
-    (completion,) = HFSampler(model, TOKENIZER).generate([PROMPTS[0]], sampling(temperature=0.0))
-    expected = model.generate(torch.tensor([PROMPTS[0]]), do_sample=False, max_new_tokens=12, eos_token_id=EOS, pad_token_id=0)
+    (completion,) = HFSampler(model, TOKENIZER).generate([PROMPTS[0]], sampling(temperature=0.0, repetition_penalty=penalty))
+    how = {"max_new_tokens": 12, "repetition_penalty": penalty, "eos_token_id": EOS, "pad_token_id": 0}
+    expected = model.generate(torch.tensor([PROMPTS[0]]), do_sample=False, **how)
     assert completion.ids == expected[0, len(PROMPTS[0]) :].tolist()
 
 

@@ -26,6 +26,7 @@ def generate(
     temperature: Annotated[float, typer.Option(min=0, help="0 takes the most likely token")] = 0.0,
     top_p: Annotated[float, typer.Option(min=0, max=1)] = 1.0,
     top_k: Annotated[int, typer.Option(min=0, help="0 keeps all")] = 0,
+    repetition_penalty: Annotated[float, typer.Option(min=1e-6, help="above 1, words that were said become less likely")] = 1.0,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     step: Annotated[int | None, typer.Option(help="the checkpoint of this step, instead of the final model")] = None,
 ) -> None:
@@ -37,7 +38,13 @@ def generate(
     from burnish.engine.saved import open_saved
     from burnish.rollout.sampler import HFSampler
 
-    sampling = SamplingSection(max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, top_k=top_k)
+    sampling = SamplingSection(
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        top_k=top_k,
+        repetition_penalty=repetition_penalty,
+    )
     saved = open_saved(what, registry.load(), step)
     saved.model.to("cuda" if torch.cuda.is_available() else "cpu")
     chats = saved.tokenizer.chat_template is not None and not raw

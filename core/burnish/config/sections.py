@@ -291,6 +291,8 @@ class SamplingSection(Section):
     """Draw from the most likely tokens whose probabilities reach p."""
     min_p: Share = 0.0
     """Draw from tokens at least this probable, relative to the most likely one."""
+    repetition_penalty: AboveZero = 1.0
+    """Above 1, tokens that the prompt or the completion has become less likely, below 1 more likely."""
     stop: Annotated[Many[str], OneOrMany()] = ()
     """Texts that end a completion."""
 

@@ -71,7 +71,7 @@ class Recorder:
     def _scores_old(self) -> bool:
         """Whether the divergence needs the policy's own log-probabilities, since the sampler's are not the same."""
         sampling = self.section.sampling
-        undistorted = (sampling.top_k, sampling.top_p, sampling.min_p) == (0, 1.0, 0.0)
+        undistorted = (sampling.top_k, sampling.top_p, sampling.min_p, sampling.repetition_penalty) == (0, 1.0, 0.0, 1.0)
         return self.section.kl_in_reward is not None and not (self.sampler.live and undistorted)
 
 

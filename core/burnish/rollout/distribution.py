@@ -1,7 +1,7 @@
 """The distribution a token is drawn from, and the draw itself. In: logits and one uniform number per row. Out: ids and nats.
 
-The order is temperature, top-k, top-p, min-p; each works on what the one before left. Every request draws from a random stream
-of its own, so that a request gets the same tokens whatever its neighbours are.
+The order is repetition penalty, temperature, top-k, top-p, min-p; each works on what the one before left. Every request draws
+from a random stream of its own, so that a request gets the same tokens whatever its neighbours are.
 """
 
 from __future__ import annotations
@@ -26,8 +26,11 @@ def random_stream(seed: int, prompt: Sequence[int], occurrence: int, length: int
     return np.random.Generator(np.random.Philox(key=key)).random(length, dtype=np.float32)
 
 
-def draw(logits: Tensor, uniforms: Tensor, sampling: SamplingSection) -> tuple[Tensor, Tensor]:
-    """One token per row and its log-probability. logits: [rows, vocabulary]; uniforms: [rows] in [0, 1); out: [rows], [rows].
+def draw(
+    logits: Tensor, uniforms: Tensor, sampling: SamplingSection, seen: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """One token per row and its log-probability. logits: [rows, vocabulary]; uniforms: [rows] in [0, 1); seen: bool [rows,
+    vocabulary], the tokens that a repetition penalty is for; out: [rows], [rows].
 
     The log-probability is that of the processed distribution, nats. At temperature 0 the most likely token is taken and the
     log-probability is the model's own, since that of a certain event would say nothing. A row of NaN logits gives NaN.
@@ -36,15 +39,26 @@ def draw(logits: Tensor, uniforms: Tensor, sampling: SamplingSection) -> tuple[T
         logits = logits.float()
     if sampling.temperature == 0:
         logp = torch.log_softmax(logits, -1)
-        tokens = logits.argmax(-1)
+        tokens = penalised(logits, seen, sampling.repetition_penalty).argmax(-1)
         return tokens, logp.gather(-1, tokens[:, None])[:, 0]
-    logp, tokens_of = processed(logits, sampling)
+    logp, tokens_of = processed(penalised(logits, seen, sampling.repetition_penalty), sampling)
     # Inverse of the cumulative distribution: one number decides, and a token of probability 0 is never the first beyond it.
     cumulative = logp.double().exp().cumsum(-1)
     picked = torch.searchsorted(cumulative, uniforms.double()[:, None] * cumulative[:, -1:], right=True)
     picked = picked.clamp(max=logp.shape[-1] - 1)  # only a row of NaN points beyond the end
     tokens = picked if tokens_of is None else tokens_of.gather(-1, picked)
     return tokens[:, 0], logp.gather(-1, picked)[:, 0]
+
+
+def penalised(logits: Tensor, seen: Tensor | None, penalty: float) -> Tensor:
+    """Logits of seen tokens divided by the penalty where they are positive, multiplied by it where they are negative.
+
+    Shapes: [rows, vocabulary]. Source: Keskar et al. 2019, arXiv:1909.05858, section 4.1, with the sign that keeps a penalty a
+    penalty for negative logits, as in transformers and vLLM.
+    """
+    if seen is None or penalty == 1:
+        return logits
+    return torch.where(seen, torch.where(logits > 0, logits / penalty, logits * penalty), logits)
 
 
 def processed(logits: Tensor, sampling: SamplingSection) -> tuple[Tensor, Tensor | None]:

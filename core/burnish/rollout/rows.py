@@ -30,12 +30,14 @@ class Request:
 
 @dataclass
 class Rows:
-    """requests: one per row; logits: [R, V]; mask: [R, W], 0 where a row has not begun; cache: keys and values, or states."""
+    """requests: one per row; logits: [R, V]; mask: [R, W], 0 where a row has not begun; cache: keys and values, or states;
+    seen: bool [R, V], tokens that a row has, where that matters."""
 
     requests: list[Request]
     logits: Tensor
     mask: Tensor
     cache: Any
+    seen: Tensor | None = None
 
     @property
     def can_grow(self) -> bool:
@@ -49,6 +51,7 @@ class Rows:
         if [*rows] != [*range(len(self.mask))]:
             index = torch.tensor(rows, device=self.mask.device)
             self.logits, self.mask = self.logits[index], self.mask[index]
+            self.seen = None if self.seen is None else self.seen[index]
             self.cache.reorder_cache(index)
 
     def keep(self, rows: Sequence[int]) -> None:
@@ -64,6 +67,8 @@ class Rows:
                 layer.values = torch.cat([_last(layer.values, width, -2), _last(other.values, width, -2)])
         self.mask = torch.cat([_last(self.mask, width, -1), _last(others.mask, width, -1)])
         self.logits = torch.cat([self.logits, others.logits])
+        if self.seen is not None and others.seen is not None:
+            self.seen = torch.cat([self.seen, others.seen])
         self.requests = [*self.requests, *others.requests]
 
 

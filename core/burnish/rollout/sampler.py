@@ -117,7 +117,7 @@ class HFSampler:
         waiting = _grouped(asked, 0, sampling, share_seed=isinstance(seed, int))
         count, rows = len(asked), None
         while waiting or rows is not None:
-            rows = self._admit(rows, waiting, given_up)
+            rows = self._admit(rows, waiting, given_up, sampling.repetition_penalty != 1)
             if rows is None:
                 continue
             ended = self._draw(rows, sampling)
@@ -127,7 +127,9 @@ class HFSampler:
                 count += len(arrived)
             rows = self._advance(rows, ended, given_up)
 
-    def _admit(self, rows: Rows | None, waiting: list[_Group], given_up: Callable[[int], bool]) -> Rows | None:
+    def _admit(
+        self, rows: Rows | None, waiting: list[_Group], given_up: Callable[[int], bool], remember: bool
+    ) -> Rows | None:
         """The rows, and those of prompts that wait and have room; these wait no longer. None where nobody is there."""
         if rows is not None and not (waiting and rows.can_grow):
             return rows
@@ -140,14 +142,14 @@ class HFSampler:
             groups += [group for group in [waiting.pop(0)] if group.requests]
         if not groups:
             return rows
-        new = self._prefill(groups)
+        new = self._prefill(groups, remember)
         if rows is None:
             return new
         rows.join(new)
         return rows
 
-    def _prefill(self, groups: list[_Group]) -> Rows:
-        """Rows of all requests, each prompt forwarded once."""
+    def _prefill(self, groups: list[_Group], remember: bool) -> Rows:
+        """Rows of all requests, each prompt forwarded once. remember: whether it matters which tokens a row has."""
         device = next(self.model.parameters()).device
         width = max(len(group.prompt) for group in groups)
         padding = [[0] * (width - len(group.prompt)) for group in groups]
@@ -158,7 +160,8 @@ class HFSampler:
         )  # [U, W]
         logits, cache = self._forward(ids, mask, None)
         make_room(cache)
-        rows = Rows([], logits, mask, cache)
+        seen = torch.zeros_like(logits, dtype=torch.bool).scatter_(1, ids, True) if remember else None
+        rows = Rows([], logits, mask, cache, seen)
         every = [(place, one) for place, group in enumerate(groups) for one in group.requests]
         rows.spread([one for _, one in every], [place for place, _ in every])
         return rows
@@ -166,7 +169,9 @@ class HFSampler:
     def _draw(self, rows: Rows, sampling: SamplingSection) -> list[Request]:
         """One token for every row; the requests that it ended."""
         numbers = np.array([request.uniforms[len(request.ids)] for request in rows.requests])
-        tokens, logps = draw(rows.logits, torch.tensor(numbers, device=rows.mask.device), sampling)
+        tokens, logps = draw(rows.logits, torch.tensor(numbers, device=rows.mask.device), sampling, rows.seen)
+        if rows.seen is not None:
+            rows.seen.scatter_(1, tokens[:, None], True)
         for request, token, logp in zip(rows.requests, tokens.tolist(), logps.tolist(), strict=True):
             if math.isnan(logp):
                 raise ModelError(f"after {len(request.ids)} sampled tokens the model's logits are not numbers")
