@@ -9,6 +9,8 @@ import pytest
 
 from burnish.data.ahead import ahead
 
+pytestmark = pytest.mark.timeout(20)  # who waits for what never comes would wait for the suite's limit
+
 
 def test_the_same_items_in_the_same_order() -> None:
     assert list(ahead(iter(range(5)))) == [0, 1, 2, 3, 4]

@@ -28,6 +28,20 @@ def descend(weight: Tensor, optimizer: torch.optim.Optimizer, steps: int) -> Non
         optimizer.step()
 
 
+def assert_continues(start: Tensor, given: Any, folder: Path) -> None:
+    """Three steps, a checkpoint, three steps: bit for bit those of six, and somewhere else than the start."""
+    weights = [nn.Parameter(start.clone()) for _ in range(2)]
+    first, second = (build_optimizer(given, [("weight", weight)]) for weight in weights)
+    descend(weights[0], first, 3)
+    save_tree(optimizer_state(first, {weights[0]: "weight"}), folder / "optimizer")
+    weights[1].data.copy_(weights[0].data)
+    load_optimizer_state(second, {weights[1]: "weight"}, load_tree(folder / "optimizer"))
+    for weight, optimizer in zip(weights, (first, second), strict=True):
+        descend(weight, optimizer, 3)
+    assert torch.equal(*weights)
+    assert not torch.equal(weights[0], start)
+
+
 @pytest.mark.parametrize(
     ("rounding", "low", "high"), [("nearest", 1, 1), ("kahan", 0.8999, 0.9001), ("stochastic", 0.899, 0.901)]
 )
@@ -66,16 +80,7 @@ def test_kahan_follows_float32_under_adamw() -> None:
 
 @pytest.mark.parametrize("rounding", ["kahan", "stochastic"])
 def test_saved_state_continues_bit_for_bit(tmp_path: Path, rounding: str) -> None:
-    weights = [nn.Parameter(torch.linspace(-1, 1, 16, dtype=BF16).reshape(4, 4).clone()) for _ in range(2)]
-    first, second = (build_optimizer(section(rounding, "adamw"), [("weight", weight)]) for weight in weights)
-    descend(weights[0], first, 3)
-    save_tree(optimizer_state(first, {weights[0]: "weight"}), tmp_path / "optimizer")
-    weights[1].data.copy_(weights[0].data)
-    load_optimizer_state(second, {weights[1]: "weight"}, load_tree(tmp_path / "optimizer"))
-    for weight, optimizer in zip(weights, (first, second), strict=True):
-        descend(weight, optimizer, 3)
-    assert torch.equal(*weights)
-    assert not torch.equal(weights[0], torch.linspace(-1, 1, 16, dtype=BF16).reshape(4, 4))
+    assert_continues(torch.linspace(-1, 1, 16, dtype=BF16).reshape(4, 4), section(rounding, "adamw"), tmp_path)
 
 
 def test_rounding_by_chance_is_right_on_average() -> None:
@@ -121,12 +126,4 @@ def test_offloaded_state_gives_the_same_weights_and_lies_on_the_host() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("name", ["adamw_8bit", "paged_adamw_8bit"])
 def test_8_bit_states_come_back_bit_for_bit(tmp_path: Path, name: str) -> None:
-    weights = [nn.Parameter(torch.linspace(-1, 1, 128 * 128, device="cuda").reshape(128, 128).clone()) for _ in range(2)]
-    first, second = (build_optimizer(section("nearest", name), [("weight", weight)]) for weight in weights)
-    descend(weights[0], first, 3)
-    save_tree(optimizer_state(first, {weights[0]: "weight"}), tmp_path / "optimizer")
-    weights[1].data.copy_(weights[0].data)
-    load_optimizer_state(second, {weights[1]: "weight"}, load_tree(tmp_path / "optimizer"))
-    for weight, optimizer in zip(weights, (first, second), strict=True):
-        descend(weight, optimizer, 3)
-    assert torch.equal(*weights)
+    assert_continues(torch.linspace(-1, 1, 128 * 128, device="cuda").reshape(128, 128), section("nearest", name), tmp_path)
