@@ -72,3 +72,16 @@ def test_what_raises_within_leaves_plain_layers() -> None:
         raise RuntimeError("stop")
     assert not any("forward" in layer.__dict__ for layer in layers(model))
     assert check_layout(model).kind == "tree"
+
+
+@torch.no_grad()
+def test_two_that_draw_from_one_model_at_once_leave_plain_layers() -> None:
+    layer, states = nn.Linear(4, 3), torch.randn(2, 4)
+    one, other, plain = PackedLinears(layer), PackedLinears(layer), layer(states)
+    first, second = one.used(), other.used()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    torch.testing.assert_close(layer(states), plain)
+    second.__exit__(None, None, None)
+    assert "forward" not in layer.__dict__

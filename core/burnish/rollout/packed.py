@@ -44,7 +44,7 @@ class PackedLinears:
             yield
         finally:
             for layer in self._layers:
-                del layer.__dict__["forward"]
+                layer.__dict__.pop("forward", None)  # gone where another thread that draws from the model ended first
 
 
 def _known() -> bool:

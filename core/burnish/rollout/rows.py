@@ -60,7 +60,7 @@ class Rows:
 
     def join(self, others: Rows) -> None:
         """Take the rows of others too; columns that no row needs any more are given up."""
-        width = max(int(rows.mask.any(0).sum()) for rows in (self, others))
+        width = max(rows.mask.shape[1] - int(rows.mask.any(0).int().argmax()) for rows in (self, others))
         for layer, other in zip(self.cache.layers, others.cache.layers, strict=True):
             if layer.is_initialized:
                 layer.keys = torch.cat([_last(layer.keys, width, -2), _last(other.keys, width, -2)])

@@ -1,7 +1,7 @@
 """Sampling in the training process: token ids in, token ids and log-probabilities out. Knows nothing of text but stop strings.
 
-Equal prompts are prefilled once and their cache is copied to every request; rows that have finished leave the batch, and when
-they leave room for all requests of the next prompt, these come in.
+Equal prompts, and beginnings that prompts share, are prefilled once and their cache is copied to every request; rows that have
+finished leave the batch, and when they leave room for all requests of the next prompt, these come in.
 Shapes: U prompts without repetition, W width of the cache, V vocabulary.
 """
 
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from burnish.batch.attention import own_attention
 from burnish.errors import ModelError
@@ -25,6 +26,7 @@ from burnish.rollout.columns import make_room
 from burnish.rollout.distribution import draw, random_stream
 from burnish.rollout.packed import PackedLinears
 from burnish.rollout.rows import Request, Rows
+from burnish.rollout.stems import Level, levels
 
 if TYPE_CHECKING:
     from burnish.config.sections import SamplingSection
@@ -69,6 +71,9 @@ class HFSampler:
         if self._cache_name is None or base.get_output_embeddings() is None:
             raise ModelError(f"{type(base).__name__} cannot generate: it is not a language model with a cache")
         self._takes_positions = "position_ids" in accepted
+        # Windows and recurrent states cannot be gone on from after columns that are pads.
+        cached = DynamicCache(config=base.config).layers if self._cache_name == "past_key_values" else [None]
+        self._can_share = self._takes_positions and all(type(layer) is DynamicLayer for layer in cached)
         self._last_only: dict[str, int] = {"logits_to_keep": 1} if "logits_to_keep" in accepted else {}
 
     def generate(
@@ -149,18 +154,22 @@ class HFSampler:
         return rows
 
     def _prefill(self, groups: list[_Group], remember: bool) -> Rows:
-        """Rows of all requests, each prompt forwarded once. remember: whether it matters which tokens a row has."""
+        """Rows of all requests; what prompts share is forwarded once. remember: whether it matters which tokens a row has."""
         device = next(self.model.parameters()).device
-        width = max(len(group.prompt) for group in groups)
-        padding = [[0] * (width - len(group.prompt)) for group in groups]
-        mask = torch.tensor([pad + [1] * len(group.prompt) for pad, group in zip(padding, groups, strict=True)], device=device)
-        ids = torch.tensor(
-            [[group.prompt[0]] * len(pad) + list(group.prompt) for pad, group in zip(padding, groups, strict=True)],
-            device=device,
-        )  # [U, W]
-        logits, cache = self._forward(ids, mask, None)
+        prompts = [group.prompt for group in groups]
+        logits, cache, mask = torch.empty(0), None, torch.empty(1, 0, dtype=torch.int64, device=device)
+        for level in levels(prompts) if self._can_share else [Level((0,) * len(prompts), tuple(prompts))]:
+            parents, pads = torch.tensor(level.parents, device=device), [level.width - len(piece) for piece in level.pieces]
+            if cache is not None:
+                cache.reorder_cache(parents)
+            own = [[0] * pad + [1] * len(piece) for pad, piece in zip(pads, level.pieces, strict=True)]
+            ids = [prompts[0][:1] * pad + piece for pad, piece in zip(pads, level.pieces, strict=True)]
+            mask = torch.cat([mask[parents], torch.tensor(own, device=device)], 1)
+            logits, cache = self._forward(torch.tensor(ids, device=device), mask, cache)
         make_room(cache)
-        seen = torch.zeros_like(logits, dtype=torch.bool).scatter_(1, ids, True) if remember else None
+        seen = torch.zeros_like(logits, dtype=torch.bool) if remember else None
+        for place, prompt in enumerate(prompts if seen is not None else ()):
+            seen[place, list(prompt)] = True  # type: ignore[index]
         rows = Rows([], logits, mask, cache, seen)
         every = [(place, one) for place, group in enumerate(groups) for one in group.requests]
         rows.spread([one for _, one in every], [place for place, _ in every])
