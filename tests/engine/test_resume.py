@@ -5,30 +5,21 @@ from __future__ import annotations
 import os
 import random
 import signal
-from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
 import pytest
-from killing import NEVER, train_until
 from policy import HERE, online
 from runs import LORA, PAIRS, TEXTS, MakeConfig, assert_same, ledger, weights, write_rows
 
 from burnish.api import train
 from burnish.engine.interrupts import Interrupted
 from burnish.errors import RunError
+from burnish.testing import live
 
 DROPOUT = {"lora": {**LORA["lora"], "dropout": 0.2}}
 SFT: list[Any] = [{"sft": {}}]
 MIXTURE = [{"dpo": {}}, {"sft": {"source": "texts"}}]
-
-
-def run_child(children: ForkServerContext, event: int, counted_in: Path, config: dict[str, Any], **options: Any) -> int:
-    process = children.Process(target=train_until, args=(event, str(counted_in), config, options))
-    process.start()
-    process.join(120)
-    assert process.exitcode is not None
-    return process.exitcode
 
 
 SCENARIOS: dict[str, dict[str, Any]] = {
@@ -67,7 +58,7 @@ SCENARIOS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_killed_anywhere_it_ends_with_the_same_weights(
-    scenario: str, make_config: MakeConfig, children: ForkServerContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scenario: str, make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_rows(tmp_path / "pairs.jsonl", PAIRS if "dpo" in scenario or "mixture" in scenario else TEXTS)
@@ -75,20 +66,19 @@ def test_killed_anywhere_it_ends_with_the_same_weights(
     config["checkpoint"] = {**config.get("checkpoint", {}), "every": 2}
     if "continued" in scenario:
         grown = make_config(model={"adapter": LORA}, train={"steps": 2}, output=str(tmp_path / "grown"))
-        assert run_child(children, NEVER, tmp_path / "count", grown) == 0
+        live(grown)
         config["model"]["adapter"] = {"path": str(tmp_path / "grown" / "model")}
-    whole, killed, count = tmp_path / "whole", tmp_path / "killed", tmp_path / "count"
-    assert run_child(children, NEVER, count, config | {"output": str(whole)}) == 0
-    num_events = int(count.read_text())
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    num_events = live(config | {"output": str(whole)})
+    assert num_events is not None
 
     config["output"] = str(killed)
     draw = random.Random(scenario)
-    begun = run_child(children, draw.randrange(num_events // 2, 3 * num_events // 4), count, config)
-    assert begun == -signal.SIGKILL
+    assert live(config, draw.randrange(num_events // 2, 3 * num_events // 4)) is None
     assert list((killed / "checkpoints").glob("step-*[0-9]"))  # so that there is something to go on from
     for _ in range(2):
-        run_child(children, draw.randrange(2, num_events // 2), count, config, resume=True)
-    assert run_child(children, NEVER, count, config, resume=True) == 0
+        live(config, draw.randrange(2, num_events // 2), resume=True)
+    live(config, resume=True)
     assert_same(weights(whole), weights(killed))
     assert ledger(whole) == ledger(killed)
 
@@ -185,10 +175,10 @@ def test_a_finished_run_is_left_as_it_is(make_config: MakeConfig, tmp_path: Path
         train(make_config(), resume=True)
 
 
-def test_without_a_checkpoint_it_begins_anew(make_config: MakeConfig, tmp_path: Path, children: ForkServerContext) -> None:
+def test_without_a_checkpoint_it_begins_anew(make_config: MakeConfig, tmp_path: Path) -> None:
     train(make_config(output=str(tmp_path / "whole")))
     config = make_config()
-    assert run_child(children, 9, tmp_path / "count", config) == -signal.SIGKILL
+    assert live(config, 9) is None
     assert ledger(tmp_path / "run")
     train(config, resume=True)
     assert ledger(tmp_path / "run") == ledger(tmp_path / "whole")

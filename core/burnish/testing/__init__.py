@@ -17,6 +17,7 @@ _HOME = {
     "burnish.testing.conformance.report": ("Report", "Result"),
     "burnish.testing.conformance.weights": ("check_weight",),
     "burnish.testing.evaluation": ("Evaluation", "evaluate"),
+    "burnish.testing.killing": ("EVENTS", "assert_survives", "assert_whole", "live"),
     "burnish.testing.tiny": ("FAMILIES", "tiny_model", "tiny_tokenizer"),
 }
 _MODULES = {name: module for module, names in _HOME.items() for name in names}

@@ -27,7 +27,7 @@ from burnish.errors import ConfigError, ModelError
 from burnish.rollout.contract import Capabilities, Receipt
 from burnish.rollout.sampler import Completion
 from burnish_vllm.exchange import write_adapter, write_weights
-from burnish_vllm.server import OtherWeights, Server, Unreachable
+from burnish_vllm.server import START, OtherWeights, Server, Unreachable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -97,6 +97,7 @@ class VLLM:
         self._old: list[Path] = []  # what was sent before, and may still be in use
         self._sessions: dict[asyncio.AbstractEventLoop, _Session] = {}
         self._turn = 0
+        self._told = 0.0  # until then the user knows that a server is waited for
 
     async def generate(self, ids: Sequence[int], sampling: SamplingSection, seed: int = 0) -> Completion:
         """One completion, from the server whose turn it is, or the next one that can be reached."""
@@ -203,10 +204,15 @@ class VLLM:
 
     async def _pause(self, rounds: int, deadline: float, error: Unreachable) -> None:
         """Wait before a server is tried again; ModelError when it has been waited for long enough."""
-        if time.monotonic() > deadline:
+        now = time.monotonic()
+        if now > deadline:
             raise ModelError(
-                f"{error}. It was tried again for {self.patience:g} s (rollout.backend.vllm.patience)"
+                f"{error}. It was tried again for {self.patience:g} s (rollout.backend.vllm.patience). If no server is there, "
+                f"{START}; if it is elsewhere, rollout.backend.vllm.servers must say where"
             ) from error
+        if rounds and now > self._told:
+            self._told = deadline
+            log.warning("%s; it is tried again for %g s at most", error, self.patience)
         if rounds:
             await asyncio.sleep(PAUSES[min(rounds, len(PAUSES)) - 1])
 

@@ -3,7 +3,7 @@ vLLM alone."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,17 +72,25 @@ class FileEngine(WeightTransferEngine[FileInit, FileUpdate]):
         """Load the weights, and tell what came out of it."""
         wire = self._wire
         weights = read_weights(Path(update_info.path)) if wire is None else wire.receive(update_info.tensors)
+        try:
+            receipt = self._load(weights)
+        except BaseException:
+            self.finish_weight_update()  # else what came of these weights would count for the next ones'
+            raise
+        if wire is None:
+            write_receipt(Path(update_info.receipts), receipt)
+        else:
+            wire.report(update_info.receipts, self._rank, receipt)
+
+    def _load(self, weights: Generator[tuple[str, Tensor], None, None]) -> dict[str, Any]:
+        """The receipt for what was loaded."""
         seen: dict[str, Any] = {}
         embeddings: list[Tensor] = []
         with closing(weights):
             loaded = self.model.load_weights(self._noting(noted(weights, seen), embeddings))
         tied = self._load_tied(embeddings)
         missing = sorted(self._expected - set(loaded) - tied) if loaded is not None else []
-        receipt = receipt_of(seen, str(self.model_config.dtype).removeprefix("torch."), missing)
-        if wire is None:
-            write_receipt(Path(update_info.receipts), receipt)
-        else:
-            wire.report(update_info.receipts, self._rank, receipt)
+        return receipt_of(seen, str(self.model_config.dtype).removeprefix("torch."), missing)
 
     def _noting(self, weights: Iterator[tuple[str, Tensor]], embeddings: list[Tensor]) -> Iterator[tuple[str, Tensor]]:
         """The same weights; the input embeddings among them are kept."""

@@ -31,6 +31,8 @@ START = "start the server with `python -m burnish_vllm.serve MODEL`"
 UNIX = "unix:"
 PASSING = ("/v1/completions", "/v1/models", "/weight_info")
 """Where a failure inside the server may pass; a failed update stays failed."""
+FAILED = "failed"
+"""The tag of weights that came only in part."""
 MINUS_INFINITY = -9999.0  # what vLLM writes for it, JSON having no such number
 
 
@@ -113,14 +115,14 @@ class Server:
             await self._meet(client)
         await self._post(client, f"/pause?mode={'keep' if keep else 'wait'}", None)
         try:
-            await self._post(client, "/start_weight_update", None)
-            done, self.coming = "failed", tag
+            await self._open(client)
+            self.coming = tag
             try:
                 await self._transfer(client, path, receipts)
-                done = tag
-            finally:
-                # Also after a failure: an update that is left open would refuse the next one.
-                await self._post(client, "/finish_weight_update", {"weight_version": done})
+            except BaseException:
+                await self._give_up(client)
+                raise
+            await self._post(client, "/finish_weight_update", {"weight_version": tag})
             answer = await self._post(client, "/reset_prefix_cache?reset_running_requests=true", None)
             if answer.get("success") is False:
                 raise ModelError(f"{self.url} did not drop its prefix cache, which was made with the weights before")
@@ -139,6 +141,20 @@ class Server:
         meeting, store = Wire.listen(reached_at(self.url), self.transfer, await self._workers(client), self.timeout)
         asked = self._post(client, "/init_weight_transfer_engine", {"init_info": {"meeting": asdict(meeting)}})
         _, self.wire = await asyncio.gather(asked, in_thread(lambda: Wire.join(meeting, 0, store)))
+
+    async def _open(self, client: httpx.AsyncClient) -> None:
+        """Begin an update; one that a trainer has left open, because it was killed, is ended first."""
+        try:
+            await self._post(client, "/start_weight_update", None)
+        except ModelError:
+            await self._give_up(client)
+            await self._post(client, "/start_weight_update", None)
+
+    async def _give_up(self, client: httpx.AsyncClient) -> None:
+        """End an update that failed, so that the next one can begin; what it has left is not taken for whole weights."""
+        for path, body in (("/finish_weight_update", {}), ("/update_weight_version", {"new_version": FAILED})):
+            with suppress(ModelError, Unreachable):  # it may have ended by itself
+                await self._post(client, path, body)
 
     async def _transfer(self, client: httpx.AsyncClient, path: Path, receipts: Path) -> None:
         """Weights, by their path or over the wire."""
@@ -232,7 +248,7 @@ class Server:
             "top_p": sampling.top_p,
             "top_k": sampling.top_k,
             "min_p": sampling.min_p,
-            "repetition_penalty": 1.0,
+            "repetition_penalty": sampling.repetition_penalty,
             "presence_penalty": 0.0,
             "frequency_penalty": 0.0,
             "stop": list(sampling.stop),
@@ -268,7 +284,9 @@ class Server:
     async def _send(self, client: httpx.AsyncClient, method: str, path: str, body: dict[str, Any] | None) -> httpx.Response:
         try:
             base = self.url if self.socket is None else f"http://{self.host}"
-            answer = await client.request(method, f"{base}{path}", json=body)
+            # After a failure inside, vLLM closes the connection without a word: what is asked once only has one of its own.
+            headers = {} if path in PASSING else {"connection": "close"}
+            answer = await client.request(method, f"{base}{path}", json=body, headers=headers)
         except httpx.TimeoutException as error:
             raise Unreachable(f"{self.url}{path} did not answer in time ({type(error).__name__})") from error
         except httpx.TransportError as error:

@@ -40,7 +40,7 @@ class FakeVLLM:
         self.version, self.asked, self.failing = "default", Counter[str](), list[Refused]()
         self.spoil: dict[str, Any] = {}  # laid over the choice of every completion
         self.drops_cache = self.takes_adapters = True
-        self.sleeps = False
+        self.sleeps = self.updating = False
         self.wire: Wire | None = None
         self.adapters: dict[str, HFSampler] = {}
         self.connections: list[socket.socket] = []
@@ -116,9 +116,19 @@ class FakeVLLM:
             case "/resume":
                 self._resumed.set()
             case "/update_weights":
-                self._load(body["update_info"])
+                self._must_be(updating=True, path=route)
+                try:
+                    self._load(body["update_info"])
+                except BaseException:
+                    self.updating = False
+                    raise
+            case "/start_weight_update":
+                self._must_be(updating=False, path=route)
+                self.updating = True
             case "/finish_weight_update":
-                self.version = body["weight_version"]
+                self._must_be(updating=True, path=route)
+                self.updating = False
+                self.version = body.get("weight_version", self.version)
             case "/reset_prefix_cache":
                 return {"success": self.drops_cache}
             case "/v1/load_lora_adapter" if self.takes_adapters:
@@ -133,11 +143,13 @@ class FakeVLLM:
             case "/init_weight_transfer_engine":
                 meeting = body["init_info"].get("meeting")
                 self.wire = Wire.join(Meeting(**meeting), 1) if meeting else None
-            case "/start_weight_update":
-                pass
             case _:
                 raise Refused(404, "Not Found")
         return {}
+
+    def _must_be(self, updating: bool, path: str) -> None:
+        if self.updating is not updating:
+            raise Refused(500, f"{path} called while a weight update is {'not ' * updating}active")
 
     def _complete(self, body: dict[str, Any]) -> dict[str, Any]:
         if self.sleeps:
@@ -145,7 +157,7 @@ class FakeVLLM:
         if self.failing:
             raise self.failing.pop(0)
         self._resumed.wait()
-        same = {name: body[name] for name in ("temperature", "top_p", "top_k", "min_p", "stop")}
+        same = {name: body[name] for name in ("temperature", "top_p", "top_k", "min_p", "stop", "repetition_penalty")}
         sampling = SamplingSection(max_new_tokens=body["max_tokens"], **same)
         sampler = self.sampler if body["model"] == "tiny" else self.adapters.get(body["model"])
         if sampler is None:

@@ -17,6 +17,7 @@ from burnish_vllm.exchange import held
 from burnish_vllm.serve import arguments
 from conftest import Start, adapter_of, make_model, weights_of
 from fake_vllm import FakeVLLM, Refused
+from safetensors.torch import load_file
 
 import burnish
 from burnish.config.sections import SamplingSection
@@ -229,6 +230,20 @@ def test_weights_that_the_server_does_not_know(start: Start) -> None:
     assert server.version == "failed"
 
 
+def test_an_update_that_another_left_open(start: Start) -> None:
+    """As a trainer does that is killed meanwhile: it is ended, and the server goes on with the next one."""
+    server = start()
+    server.answer("/pause", None)
+    server.answer("/start_weight_update", None)
+    backend = backend_of(server)
+
+    async def session() -> None:
+        assert await backend.update(4, weights_of(3)) == Receipt.of(4, weights_of(3))
+        assert set((await backend.generate([1, 2, 3], SAMPLING)).versions) == {4}
+
+    run(session())
+
+
 def test_half_an_update(start: Start) -> None:
     weights = weights_of(0)
     del weights["model.norm.weight"]
@@ -410,10 +425,51 @@ def test_a_run_that_draws_from_it(
     assert not [*folder.iterdir()]  # it was closed
 
 
-def test_a_run_whose_server_is_restarted(
+def test_a_run_without_its_server(
+    start: Start, vllm_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Ends before its first step, and says meanwhile that it waits."""
+    monkeypatch.setenv("BURNISH_CACHE", str(tmp_path / "cache"))
+    absent = start()
+    absent.stop()
+    made = config(vllm_model, tmp_path / "run", absent, patience=0.3)
+    with pytest.raises(ModelError) as caught:
+        burnish.train(made, data=QUESTIONS, rewards=[small], tokenizer=tiny_tokenizer())
+    said = str(caught.value)
+    assert said.startswith(f"{absent.url} cannot be reached: ")
+    assert "tried again for 0.3 s (rollout.backend.vllm.patience)" in said
+    assert "start the server with `python -m burnish_vllm.serve MODEL`" in said
+    assert "if it is elsewhere, rollout.backend.vllm.servers must say where" in said
+    assert [record.message.partition(": ")[0] for record in caplog.records] == [f"{absent.url} cannot be reached"]
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+    assert not [*(tmp_path / "run").glob("checkpoints/*")]
+
+
+def test_a_run_whose_server_dies_for_good(
     start: Start, vllm_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While the second batch is drawn; the run ends with the weights that it has without that."""
+    """Ends with what it has learnt."""
+    monkeypatch.setenv("BURNISH_CACHE", str(tmp_path / "cache"))
+    server = start()
+
+    def judged(completion_ids: list[list[int]], **_: Any) -> list[float]:
+        if server.asked["/update_weights"] == 4:
+            server.stop()
+        return small(completion_ids)
+
+    made = config(vllm_model, tmp_path / "run", server, patience=0.3)
+    made["train"]["steps"] = 4
+    with pytest.raises(ModelError, match="cannot be reached"):
+        burnish.train(made, data=QUESTIONS, rewards=[judged], tokenizer=tiny_tokenizer())
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").glob("step-*")] == ["step-000002"]
+
+
+@pytest.mark.parametrize("ahead", [0, 2])
+def test_a_run_whose_server_is_restarted(
+    start: Start, vllm_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead: int
+) -> None:
+    """While the second batch is drawn; the run ends with the weights that it has without that. Ahead of training what is drawn
+    depends on who is first, so there it ends with some."""
     monkeypatch.setenv("BURNISH_CACHE", str(tmp_path / "cache"))
     server = start()
 
@@ -427,9 +483,9 @@ def test_a_run_whose_server_is_restarted(
     other.start()
     made = [config(vllm_model, tmp_path / "restarted", server), config(vllm_model, tmp_path / "quiet", start())]
     for each in made:
+        each["rollout"]["max_staleness"] = ahead
         burnish.train(each, data=QUESTIONS, rewards=[small], tokenizer=tiny_tokenizer())
     other.join()
-    from safetensors.torch import load_file
-
+    assert len((tmp_path / "restarted" / "metrics.jsonl").read_text().splitlines()) == 2
     ours, theirs = (load_file(tmp_path / name / "model/model.safetensors") for name in ("restarted", "quiet"))
-    assert all(torch.allclose(ours[name], theirs[name], atol=1e-6) for name in ours)
+    assert ahead or all(torch.allclose(ours[name], theirs[name], atol=1e-6) for name in ours)

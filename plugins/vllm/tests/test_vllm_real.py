@@ -24,12 +24,13 @@ import torch
 from burnish_vllm.backend import VLLM
 from burnish_vllm.colocated import Colocated
 from conftest import adapter_of, make_model, weights_of
+from halfway import HALFWAY, killable
 
 import burnish
 from burnish.config.sections import SamplingSection
 from burnish.errors import ModelError
 from burnish.rollout.contract import Receipt
-from burnish.testing import tiny_tokenizer
+from burnish.testing import assert_survives, tiny_tokenizer
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(1800)]
 READY = 900.0  # seconds for a server to start
@@ -137,6 +138,36 @@ def test_weights_go_there_and_are_used(server: Running, transfer: Any) -> None:
         await backend.close()
 
     asyncio.run(session())
+
+
+def test_weights_that_it_does_not_know(server: Running) -> None:
+    """They are refused in its own words, and what it had loaded by then does not matter for the next ones."""
+    backend = VLLM(servers=[server.url], dtype="float32")
+    sampling = SamplingSection(max_new_tokens=6, temperature=0.8)
+
+    async def session() -> None:
+        await backend.update(0, weights_of(3))
+        before = await backend.generate([5, 6, 7], sampling, seed=9)
+        other = list(weights_of(4).items())
+        middle = len(other) // 2
+        with pytest.raises(ModelError, match="strange"):
+            await backend.update(1, dict([*other[:middle], ("model.layers.0.strange.weight", torch.zeros(2)), *other[middle:]]))
+        assert await backend.update(2, weights_of(3)) == Receipt.of(2, weights_of(3))
+        after = await backend.generate([5, 6, 7], sampling, seed=9)
+        assert (after.ids, set(after.versions)) == (before.ids, {2})
+        torch.testing.assert_close(torch.tensor(after.logps), torch.tensor(before.logps), atol=1e-5, rtol=0)
+        await backend.close()
+
+    asyncio.run(session())
+
+
+@pytest.mark.parametrize("ahead", [0, 2], ids=["before training", "beside training"])
+def test_a_run_that_is_killed_in_the_middle_of_an_update(
+    server: Running, vllm_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead: int
+) -> None:
+    """The server lives on, waiting for weights; the run goes on with it, once more after another such end."""
+    monkeypatch.setenv("BURNISH_CACHE", str(tmp_path / "cache"))
+    assert_survives(killable(vllm_model, server.url, tmp_path, ahead), [6, 1], events=[HALFWAY])
 
 
 @pytest.mark.parametrize("in_flight", [False, True])

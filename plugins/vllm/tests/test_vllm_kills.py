@@ -1,0 +1,35 @@
+"""The run is killed and its server lives on, with whatever weights it then has, even half of an update: every prompt once, and
+from the journal the same weights, bit for bit."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+from conftest import Start
+from halfway import HALFWAY, killable
+
+from burnish.testing import EVENTS, assert_survives
+
+MODES = pytest.mark.parametrize("ahead", [0, 2], ids=["before training", "beside training"])
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BURNISH_CACHE", str(tmp_path / "cache"))
+
+
+@MODES
+def test_killed_in_the_middle_of_an_update(start: Start, vllm_model: Path, tmp_path: Path, ahead: int) -> None:
+    """Of one in the handshake, and of one before the last step: the server waits for weights that never come."""
+    assert_survives(killable(vllm_model, start().url, tmp_path, ahead), [6, 1], events=[HALFWAY])
+
+
+@pytest.mark.slow
+@MODES
+@pytest.mark.parametrize("seed", range(10))
+def test_killed_anywhere(start: Start, vllm_model: Path, tmp_path: Path, ahead: int, seed: int) -> None:
+    chance = random.Random(seed)
+    made = killable(vllm_model, start().url, tmp_path, ahead, oversample=seed % 2, receipts={"handshake": seed % 3 == 0})
+    assert_survives(made, [chance.randrange(26, 44), chance.randrange(2, 12)], events=[*EVENTS, HALFWAY])
