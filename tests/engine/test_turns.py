@@ -76,6 +76,28 @@ def test_a_class_of_ones_own_is_played(make_config: MakeConfig, game: str) -> No
     assert ledger(Path(config["output"]))[0]["rewards/turns/mean"] > 0
 
 
+def test_sources_are_played_in_environments_of_their_own(make_config: MakeConfig, game: str) -> None:
+    """Rows of `games` in turns, the others once; batches have both, evaluations play both."""
+    section = {"prompts": 4, "sources": ["main", "games"]}
+    config = make_config(**online(**section))
+    config["data"]["main"] = {**config["data"]["main"], "weight": 1.0, "holdout": 0.5}
+    config["data"]["games"] = {**config["data"]["main"], "environment": {f"{game}:Game": {}}}
+    config["objective"] += [{f"{HERE}:Gradient": {"source": "games", "name": "games"}}]
+    config["train"] = {"batch_size": 16, "steps": 1}
+    config["evaluate"] = {"at_start": True, "sampling": {"max_new_tokens": 4}}
+    result = burnish.train(config, data={"main": ROWS, "games": ROWS})
+    turned = {(one.origin.source, "turns" in one.notes) for one in journal(config)}
+    assert turned == {("main", False), ("games", True)}  # an answer that is cut off ends its game
+    assert "eval/environment/turns" in result.evaluation
+
+
+def test_an_environment_of_a_source_that_is_not_played_is_refused(make_config: MakeConfig, game: str) -> None:
+    config = make_config(**online())
+    config["data"]["other"] = {**config["data"]["main"], "environment": {f"{game}:Game": {}}}
+    with pytest.raises(ConfigError, match=r"data.other.environment: rows of 'other' are read, not played; add it to rollout"):
+        burnish.train(config, data={"main": ROWS, "other": ROWS})
+
+
 def test_tools_are_called_in_a_run(make_config: MakeConfig, game: str) -> None:
     """Whatever the policy writes is read as a call; the third turn is one too many."""
     tools = {"tools": [f"{game}:ask"], "parser": f"{game}:always", "max_turns": 2}

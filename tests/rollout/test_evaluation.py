@@ -53,7 +53,7 @@ def asked(examples: Sequence[Example], rewards: Sequence[Reward], environment: A
     backend.draw_from(model, tokenizer, nullcontext)
     units = [Unit("prompt", (), "main", {}, row) for row in range(len(examples))]
     prompts = questions(units, examples, Renderer(tokenizer, RenderSection()))
-    player = Player(environment or SingleTurn(), backend, tokenizer, SAMPLING, seed=0)
+    player = Player({"main": environment or SingleTurn()}, backend, tokenizer, SAMPLING, seed=0)
     metrics = evaluation_metrics(examined(player, Judge(rewards, tokenizer), prompts))
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
     return metrics

@@ -24,7 +24,7 @@ def echo(ids: Sequence[int], seed: int) -> list[int]:
 
 
 def player(environment: Any = None, backend: Any = None, **options: Any) -> Player:
-    return Player(environment or SingleTurn(), backend or Scripted(echo), None, SAMPLING, seed=3, **options)
+    return Player({"main": environment or SingleTurn()}, backend or Scripted(echo), None, SAMPLING, seed=3, **options)
 
 
 class TwoTurns:

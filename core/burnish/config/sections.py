@@ -203,6 +203,8 @@ class SourceSection(Section):
     `best_worst`), or take pairs apart into marked answers (`undo`)."""
     weight: AboveZero = 1.0
     """Share of every batch, relative to the other sources."""
+    environment: Annotated[NamedOption | None, Names(EnvironmentRecord)] = None
+    """What prompts of this source are played in, where `rollout.sources` has it; null for `rollout.environment`."""
     streaming: bool = False
     """Read while training, instead of before."""
     limit: Positive | None = None

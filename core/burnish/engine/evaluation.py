@@ -13,7 +13,6 @@ from burnish.engine.finding import context_of
 from burnish.engine.run import Run
 from burnish.engine.sharding import unsharded
 from burnish.rollout.asking import trainer_state
-from burnish.rollout.contract import Environment
 from burnish.rollout.evaluation import evaluation_metrics, examined, questions
 from burnish.rollout.judge import Judge
 from burnish.rollout.local import LocalBackend
@@ -41,7 +40,7 @@ def check_metric(run: Run) -> None:
 
     Names of the losses' own metrics are known only once held-out rows are scored; that is done here where it decides.
     """
-    names = [reward.name for reward in run.rewards] + ([ENVIRONMENT, TURNS] if _judges(run.environment) else [])
+    names = [reward.name for reward in run.rewards] + ([ENVIRONMENT, TURNS] if _judged(run) else [])
     rewards = {*(f"eval/rewards/{name}/mean" for name in names), "eval/reward"} if names else set()
     losses = {"eval/loss", *(f"eval/loss/{entry.name}" for entry in run.objective.entries)}
     if run.config.evaluate.metric not in rewards | losses:
@@ -54,20 +53,20 @@ def evaluate(run: Run) -> dict[str, float]:
     """Losses on all held-out units as one batch, and rewards; {} where there is nothing held out."""
     run.model.eval()
     metrics = score(run)
-    if run.data.holdout and (run.rewards or _judges(run.environment)):
+    if run.data.holdout and (run.rewards or _judged(run)):
         metrics |= evaluation_metrics(_answered(run))
     run.model.train()
     return metrics
 
 
-def _judges(environment: Environment | None) -> bool:
+def _judged(run: Run) -> bool:
     """Whether an environment itself says what an episode is worth."""
-    return environment is not None and getattr(environment, "judges", True)
+    return any(getattr(environment, "judges", True) for environment in run.environments.values())
 
 
 def _answered(run: Run) -> list[Trajectory]:
-    """Held-out rows played by the model as it is: in the run's environment where it trains on what it does with their source,
-    else in a single turn. Every rank plays its share; where each forward pass needs all ranks, all play everything."""
+    """Held-out rows played by the model as it is: in their source's environment where it is trained in one, else in a single
+    turn. Every rank plays its share; where each forward pass needs all ranks, all play everything."""
     accelerator, section, limit = run.accelerator, run.config.rollout, run.config.evaluate.limit
     as_one = accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
     rank, num_ranks = (0, 1) if as_one else (accelerator.process_index, accelerator.num_processes)
@@ -80,7 +79,7 @@ def _answered(run: Run) -> list[Trajectory]:
     found = []
     with unsharded(run.runner.roles.policy):
         for name, units in run.data.holdout.items():
-            player = _player(run, backend, plays=section is not None and name in section.sources)
+            player = _player(run, backend, name)
             prompts = questions(units[:limit], run.data.holdout_rows[name][:limit], renderer)
             found += examined(player, judge, prompts[rank::num_ranks])
     if as_one and not accelerator.is_main_process:
@@ -88,11 +87,11 @@ def _answered(run: Run) -> list[Trajectory]:
     return list(gather_object(found))
 
 
-def _player(run: Run, backend: LocalBackend, plays: bool) -> Player:
-    """Who plays a source's rows. plays: in the run's environment, with its limits."""
+def _player(run: Run, backend: LocalBackend, source: str) -> Player:
+    """Who plays a source's rows: in its environment with the run's limits, where it is trained in one."""
     sampling, section, context = run.config.evaluate.sampling, run.config.rollout, context_of(run.model)
     player = Player(
-        SingleTurn(),
+        {source: run.environments.get(source, SingleTurn())},
         backend,
         run.tokenizer,
         sampling,
@@ -101,7 +100,7 @@ def _player(run: Run, backend: LocalBackend, plays: bool) -> Player:
         room=None if context is None else context - sampling.max_new_tokens,
         vocabulary=vocabulary_of(run.model),
     )
-    if plays and section is not None and run.environment is not None:
-        player.environment, player.time_limit = run.environment, section.time_limit
+    if section is not None and source in run.environments:
+        player.time_limit = section.time_limit
         player.retries, player.gate = section.retries.model_dump(), Gate(section.episodes)
     return player

@@ -110,7 +110,7 @@ class Rollouts:
         section, seed = online.section, self.config.train.seed
         context, longest = context_of(self.model), section.sampling.max_new_tokens
         return Player(
-            online.environment,
+            online.environments,
             self.backend,
             self.tokenizer,
             section.sampling,

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from burnish.config.sections import RolloutSection
+from burnish.config.sections import RolloutSection, SourceSection
 from burnish.errors import ConfigError
 from burnish.objective.ragged import Ragged
 from burnish.registry import AdvantageRecord, BackendRecord, CurriculumRecord, EnvironmentRecord, Record, Registry
@@ -23,29 +23,52 @@ from burnish.rollout.rewards import Reward
 
 @dataclass(frozen=True)
 class Online:
-    """The parts of the section `rollout`, made."""
+    """The parts of the section `rollout`, made. environments: by source, what its prompts are played in."""
 
     section: RolloutSection
-    environment: Environment
+    environments: Mapping[str, Environment]
     backend: Backend
     advantage: Advantage
     rewards: tuple[Reward, ...]
     curriculum: Curriculum | None = None
 
     @classmethod
-    def of(cls, section: RolloutSection, rewards: tuple[Reward, ...], registry: Registry) -> Online:
+    def of(
+        cls, section: RolloutSection, sources: Mapping[str, SourceSection], rewards: tuple[Reward, ...], registry: Registry
+    ) -> Online:
         """Everything that the section names, with its options. ConfigError when nothing would judge the completions."""
         made = {
             word: _made(kind, getattr(section, word), f"rollout.{word}", registry)
-            for word, kind in (("environment", EnvironmentRecord), ("backend", BackendRecord), ("advantage", AdvantageRecord))
+            for word, kind in (("backend", BackendRecord), ("advantage", AdvantageRecord))
         }
+        environments = _environments(section, sources, registry)
         if section.curriculum:
             made["curriculum"] = _made(CurriculumRecord, section.curriculum, "rollout.curriculum", registry)
-        if not rewards and not getattr(made["environment"], "judges", True):
-            raise ConfigError("rollout.rewards: nothing judges the completions; name a reward, or an environment that does")
+        silent = [name for name, one in environments.items() if not getattr(one, "judges", True)]
+        if not rewards and silent:
+            whose = "the completions" if len(silent) == len(environments) else f"the completions of {', '.join(silent)}"
+            raise ConfigError(f"rollout.rewards: nothing judges {whose}; name a reward, or an environment that does")
         if section.group_size == 1 and section.pairs is None:
             _refuse_nothing(section, made["advantage"])
-        return cls(section, rewards=rewards, **made)
+        return cls(section, environments, rewards=rewards, **made)
+
+
+def _environments(
+    section: RolloutSection, sources: Mapping[str, SourceSection], registry: Registry
+) -> dict[str, Environment]:
+    """By source: its own, or the one of the section, which is made once."""
+    for name, source in sources.items():
+        if source.environment and name not in section.sources:
+            raise ConfigError(
+                f"data.{name}.environment: rows of '{name}' are read, not played; add it to rollout.sources, which has "
+                f"{', '.join(section.sources)}"
+            )
+    own = {name: source.environment for name, source in sources.items() if source.environment}
+    found = {name: _made(EnvironmentRecord, named, f"data.{name}.environment", registry) for name, named in own.items()}
+    if any(name not in own for name in section.sources):
+        shared = _made(EnvironmentRecord, section.environment, "rollout.environment", registry)
+        found |= {name: shared for name in section.sources if name not in own}
+    return found
 
 
 def _refuse_nothing(section: RolloutSection, advantage: Advantage) -> None:

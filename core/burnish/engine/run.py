@@ -67,9 +67,9 @@ class State:
 @dataclass
 class Run:
     """Everything about a run. model: the transformers or PEFT model being trained; trained: its parameters and optimiser;
-    following: moves the reference, where it does not stay. environment: what rollouts act in, in an online run.
-    last: the line of metrics.jsonl of the last step. random: states of the random generators before the step in progress. torn:
-    whether the weights are ahead of `state`."""
+    following: moves the reference, where it does not stay. environments: what prompts are played in, by source, in an online
+    run. last: the line of metrics.jsonl of the last step. random: states of the random generators before the step in progress.
+    torn: whether the weights are ahead of `state`."""
 
     config: Config
     registry: Registry
@@ -91,7 +91,7 @@ class Run:
     origin: Mapping[str, Any]
     state: State
     following: Following | None = None
-    environment: Environment | None = None
+    environments: Mapping[str, Environment] = field(default_factory=dict)
     alarms: Alarms = field(default_factory=Alarms)
     last: Mapping[str, Any] = field(default_factory=dict)
     random: Mapping[str, Any] | None = None

@@ -147,7 +147,7 @@ def set_up(
         origin=origin_of(config, registry, data.fingerprints if main else {}, weights, accelerator.num_processes),
         state=state,
         following=following(config, model, roles),
-        environment=None if online is None else online.environment,
+        environments={} if online is None else online.environments,
         alarms=alarms_of(config.rollout),
     )
     return run
@@ -166,7 +166,7 @@ def _rewards(config: Config, registry: Registry, live: Live) -> tuple[tuple[Rewa
         return told_apart((*rewards, *given)), None
     with config.located():
         played = told_apart((*load(config.rollout.rewards), *given))
-        return told_apart(rewards), Online.of(config.rollout, played, registry)
+        return told_apart(rewards), Online.of(config.rollout, config.data, played, registry)
 
 
 def _reward(name: str, section: RewardSection, registry: Registry) -> Reward:

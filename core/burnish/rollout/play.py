@@ -1,7 +1,7 @@
 """Playing: prompt rows become trajectories, every episode a coroutine, all of a rollout batch side by side.
 
-In: prompts, an environment, a backend. Out: one trajectory per member of every group, whatever became of it. An environment
-that raises or takes too long ends its own episode; a backend that raises ends the run.
+In: prompts, an environment for each source, a backend. Out: one trajectory per member of every group, whatever became of it. An
+environment that raises or takes too long ends its own episode; a backend that raises ends the run.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ class Prompt:
 class Player:
     """Plays groups.
 
-    time_limit: seconds of an episode. tells: is given a sentence when an environment fails, once for every kind of failure.
-    retries: how often an episode is begun again, by its outcome, drawn anew. gate: lets so many episodes play at once. room: as
-    tasks have it; a longer prompt is left out. mixture: the reference's share in what draws opponents. vocabulary: ids that the
-    trained model has.
+    environments: by source. time_limit: seconds of an episode. tells: is given a sentence when an environment fails, once for
+    every kind of failure. retries: how often an episode is begun again, by its outcome, drawn anew. gate: lets so many episodes
+    play at once. room: as tasks have it; a longer prompt is left out. mixture: the reference's share in what draws opponents.
+    vocabulary: ids that the trained model has.
     """
 
-    environment: Environment
+    environments: Mapping[str, Environment]
     backend: Backend
     tokenizer: Any
     sampling: SamplingSection
@@ -115,7 +115,7 @@ class Player:
         limit = asyncio.timeout(self.time_limit)
         try:
             async with limit:
-                return await self.environment(task, generate)
+                return await self.environments[prompt.source](task, generate)
         except _BackendFailed as failed:
             raise failed.error from None
         except (ConfigError, DataError):  # no episode will do better
