@@ -37,7 +37,7 @@ def memory(runs: list[dict[str, Any]]) -> tuple[float, float]:
 
 def markdown(found: Found) -> str:
     """All tables."""
-    parts = [[f"## By {curve.name}", "", *table_of(found, curve)] for curve in CURVES if on_curve(found, curve)]
+    parts = [[f"## By {curve.name}", "", *table_of(found, curve)] for curve in CURVES if len(on_curve(found, curve)) > 1]
     parts += [["## By processes", "", *ranks_table(found)]] if found.get("ranks") else []
     parts += [["## By losses in the objective", "", *losses_table(found)]] if found.get("losses") else []
     parts += [["## Start-up by plugins", "", *startup_table(found)]] if found.get("startup") else []
@@ -61,16 +61,19 @@ def ranks_table(found: Found) -> Iterator[str]:
 
 
 def losses_table(found: Found) -> Iterator[str]:
-    """One line an objective; what it costs beyond the first loss alone, in the steps beside it."""
-    yield "| losses | s/step | range | beyond the first alone | range of the middle half | in CPU seconds |"
-    yield "|---|---:|---|---:|---|---:|"
+    """One line an objective: what it costs beyond the first loss alone, in the steps of the same round; and the milliseconds
+    that it costs with next to no model, of those steps."""
+    yield "| losses | s/step | range | beyond the first alone | middle half | ms, with next to no model | of the step |"
+    yield "|---|---:|---|---:|---|---:|---:|"
     for case in found["losses"].values():
+        first = statistics.median(case["seconds"][0])
         for count, steps in enumerate(case["seconds"], 1):
-            more, used = (_beyond(case[what], count - 1) for what in ("seconds", "cpu_seconds"))
-            low, _, high = statistics.quantiles(more, n=4) if len(more) > 1 else more * 3
-            told = f"{statistics.median(more):+.1%} | {low:+.1%} to {high:+.1%} | {statistics.median(used):+.1%}"
+            shares = [more / one for more, one in zip(_beyond(case, count - 1), case["seconds"][0], strict=True)]
+            low, _, high = statistics.quantiles(shares, n=4) if len(shares) > 1 else shares * 3
+            more = statistics.median(_beyond(case["alone"], count - 1))
+            told = f"{statistics.median(shares):+.1%} | {low:+.1%} to {high:+.1%} | {1e3 * more:.1f} | {more / first:.2%}"
             names = " + ".join(case["losses"][:count])
-            yield f"| {names} | {_spread(steps)} | {told if count > 1 else ' |  | '} |"
+            yield f"| {names} | {_spread(steps)} | {told if count > 1 else ' |  |  | '} |"
 
 
 def startup_table(found: Found) -> Iterator[str]:
@@ -82,9 +85,9 @@ def startup_table(found: Found) -> Iterator[str]:
         yield f"| {one['plugins']} | {one['made_up']} | {_spread(one['load'])} | {hashing:.3f} | {_spread(one['help'])} |"
 
 
-def _beyond(turns: list[list[float]], turn: int) -> list[float]:
-    """Share by which a turn took longer than the first one of the same round."""
-    return [later / first - 1 for first, later in zip(turns[0], turns[turn], strict=True)]
+def _beyond(case: dict[str, Any], turn: int) -> list[float]:
+    """Seconds by which a turn took longer than the first one of the same round."""
+    return [later - first for first, later in zip(case["seconds"][0], case["seconds"][turn], strict=True)]
 
 
 def _spread(values: list[float]) -> str:

@@ -26,6 +26,11 @@ from burnish.objective.compose import Objective
 PRELOADED = ["burnish.api", "tests.benchmarks.growth.worker", "burnish.testing", "burnish.engine.setup"]
 
 
+def turn_of(step: int, count: int) -> int:
+    """Whose turn it is: in every round somebody else's first."""
+    return (step + step // count) % count
+
+
 class Watch:
     """An observer that measures steps; `turns`, if any: objectives that take turns, one a step."""
 
@@ -50,7 +55,7 @@ class Watch:
 
     def _turn(self, run: Any) -> None:
         if self.turns:
-            run.runner.objective = self.turns[len(self.clock.steps) % len(self.turns)]
+            run.runner.objective = self.turns[turn_of(len(self.clock.steps), len(self.turns))]
 
 
 def measured(folder: Path, point: Point, steps: int) -> dict[str, Any]:
@@ -71,11 +76,12 @@ def compared(folder: Path, point: Point, kind: str, rounds: int) -> dict[str, An
     watch = Watch(turns)
     data = rows(point) if kind == "policy gradient" else pairs(point)
     _train(folder, point, data, losses, (rounds + 1) * len(turns), watch)
-    steps = watch.clock.steps[len(turns) :]
-    return {
-        "losses": [next(iter(one)) for one in losses],
-        **{what: [[step[what] for step in steps[turn :: len(turns)]] for turn in range(len(turns))] for what in steps[0]},
-    }
+    found: dict[str, Any] = {"losses": [next(iter(one)) for one in losses]}
+    for what in ("seconds", "cpu_seconds"):
+        found[what] = [[] for _ in turns]
+        for place, step in enumerate(watch.clock.steps[len(turns) :], len(turns)):
+            found[what][turn_of(place, len(turns))].append(step[what])
+    return found
 
 
 def fresh(work: Callable[..., dict[str, Any]], point: Point, *arguments: Any) -> dict[str, Any]:
