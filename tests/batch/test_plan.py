@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from itertools import chain, combinations
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from burnish.batch.layout import Kind, lay_out
 from burnish.batch.plan import plan
-from burnish.batch.trie import common_prefix
 from burnish.data.units import Sequence, Unit
 
 
@@ -47,29 +46,6 @@ def test_a_group_beyond_the_budget_is_cut() -> None:
 def test_a_unit_beyond_the_budget_stands_alone_and_first() -> None:
     [micro] = plan([unit([1] * 5), unit([2] * 50), unit([3] * 4)], 10, "tree")
     assert [batch.num_tokens for batch in micro] == [50, 9]
-
-
-def test_a_prefix_as_long_as_the_budget_is_still_shared() -> None:
-    # Eight answers of 5 tokens after 20: 20 + 8 * 5 = 60. With a budget of 20 nothing would fit beside the prompt; up to twice
-    # the prompt, 40, four answers do. With one of 30 (the prompt is more than half of it) the same.
-    group = [unit([7] * 20 + [100 + index] * 5) for index in range(8)]
-    for budget in (20, 30):
-        [micro] = plan(group, budget, "tree")
-        assert [(len(batch.units), batch.num_tokens) for batch in micro] == [(4, 40), (4, 40)]
-    # Half of a budget of 40 leaves room for four as well, and half of 60 for all.
-    assert [batch.num_tokens for batch in plan(group, 40, "tree")[0]] == [40, 40]
-    assert [batch.num_tokens for batch in plan(group, 60, "tree")[0]] == [60]
-
-
-def test_a_heavy_prefix_is_cut_evenly_and_for_all_ranks() -> None:
-    # Five answers of 6 after 20: 20 + 3 * 6 = 38 fits 40, so two pieces, of 3 and 2.
-    group = [unit([7] * 20 + [100 + index] * 6) for index in range(5)]
-    assert [batch.num_tokens for batch in plan(group, 20, "tree")[0]] == [38, 32]
-    # Three answers fit one piece; two ranks make two of it. Beside a unit that is too long itself there are two already.
-    few = group[:3]
-    assert [[batch.num_tokens for batch in rank] for rank in plan(few, 20, "tree", num_ranks=2)] == [[32], [26]]
-    other = unit([8] * 39)
-    assert [[batch.num_tokens for batch in rank] for rank in plan([*few, other], 20, "tree", num_ranks=2)] == [[39], [38]]
 
 
 def test_nothing_is_shared_with_an_oversized_unit() -> None:
@@ -109,11 +85,9 @@ def test_invariants(units: list[Unit], budget: int, kind: Kind, num_ranks: int, 
     assert len(ranks) == num_ranks
     assert len({len(rank) for rank in ranks}) == 1
     every = list(chain.from_iterable(ranks))
-    firsts = [one.sequences[0] for one in units]
-    prefix = max((common_prefix(*both) for both in combinations(firsts, 2)), default=0)
     assert sorted(one.id for batch in every for one in batch.units) == sorted(one.id for one in units)
     for batch in every:
-        assert batch.num_tokens <= budget or len(batch.units) == 1 or budget < 2 * prefix >= batch.num_tokens
+        assert batch.num_tokens <= budget or len(batch.units) == 1
         layout = lay_out([one for u in batch.units for one in u.sequences], kind)
         assert layout.num_tokens <= batch.num_tokens
     shuffled = shuffle.sample(units, len(units))

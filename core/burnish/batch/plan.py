@@ -17,14 +17,8 @@ from burnish.data.units import Unit
 
 # Units stay together when their common prefix is at least this part of what the second one costs alone.
 WORTH_SHARING = 0.1
-# A prefix of more than this part of the budget leaves too little of it for what hangs below: then a micro-batch may be
-# twice as long as the prefix, so that at least half of what it forwards is forwarded nowhere else.
-HEAVY = 0.5
 # Bins are evened until the fullest is so many times the mean, in at most so many moves.
 EVEN_ENOUGH, MOST_MOVES = 1.01, 64
-
-Chain = list[tuple[Unit, int, int]]
-"""Units in such an order that neighbours share most: each with its cost alone, and what of it it shares with the one before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +42,7 @@ class _Chunk:
 
 
 def plan(units: Iterable[Unit], budget_tokens: int, kind: Kind, num_ranks: int = 1) -> list[list[MicroBatch]]:
-    """For every rank its micro-batches, equally many. One unit that exceeds the budget alone gets a micro-batch of its own;
-    units that share a prefix of more than half the budget may exceed it together, up to twice the longest such prefix.
+    """For every rank its micro-batches, equally many. One unit that exceeds the budget alone gets a micro-batch of its own.
 
     Longest first, so that a budget that does not fit fails at the first step.
     """
@@ -69,9 +62,7 @@ def plan(units: Iterable[Unit], budget_tokens: int, kind: Kind, num_ranks: int =
 def _flat_bins(units: List[Unit], budget: int, kind: Kind, num_ranks: int) -> list[_Chunk]:
     """As few bins as hold everything (a multiple of the ranks, and those of oversized units), of nearly equal cost."""
     costs = [(unit, num_unique_tokens(unit.sequences) if kind == "tree" else sum(map(len, unit.sequences))) for unit in units]
-    runs, costs = _heavy(_chain(costs, kind), budget)
     oversized = [_Chunk([unit], alone) for unit, alone in costs if alone > budget]
-    oversized += _heavy_bins(runs, budget, len(oversized), num_ranks)
     chain = _chain([(unit, alone) for unit, alone in costs if alone <= budget], kind)
     if not chain:
         return oversized
@@ -85,43 +76,6 @@ def _flat_bins(units: List[Unit], budget: int, kind: Kind, num_ranks: int) -> li
         if fitting:
             return oversized + min(fitting, key=lambda bins: max(one.cost for one in bins))
         num_bins += num_ranks
-
-
-def _heavy(chain: Chain, budget: int) -> tuple[list[Chain], list[tuple[Unit, int]]]:
-    """Runs of neighbours that share a heavy prefix and exceed the budget together; and the other units with their costs."""
-    runs: list[Chain] = []
-    for link in chain:
-        if runs and link[2] > HEAVY * budget:
-            runs[-1].append(link)
-        else:
-            runs.append([link])
-    heavy = [run for run in runs if len(run) > 1 and _run_cost(run) > budget]
-    taken = {id(run) for run in heavy}
-    return heavy, [(unit, alone) for run in runs if id(run) not in taken for unit, alone, _ in run]
-
-
-def _heavy_bins(runs: List[Chain], budget: int, beside: int, num_ranks: int) -> list[_Chunk]:
-    """Each run in as few even pieces as its limit allows; a few more where ranks would have nothing to do meanwhile."""
-    limits = [max(budget, 2 * max(shared for _, _, shared in run[1:])) for run in runs]
-    pieces = [list(_chunks(run, limit)) for run, limit in zip(runs, limits, strict=True)]
-    counts = [len(one) for one in pieces]
-    idle = -(beside + sum(counts)) % num_ranks
-    for place in sorted(range(len(runs)), key=lambda place: -max(one.cost for one in pieces[place]))[:idle]:
-        counts[place] += 1
-    return [chunk for run, count in zip(runs, counts, strict=True) for chunk in _cut(run, count)]
-
-
-def _cut(run: Chain, count: int) -> list[_Chunk]:
-    """At most so many pieces, the longest of them as short as can be."""
-    low, high = 1, _run_cost(run)
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if len(list(_chunks(run, middle))) <= count else (middle + 1, high)
-    return list(_chunks(run, high))
-
-
-def _run_cost(run: Chain) -> int:
-    return run[0][1] + sum(alone - shared for _, alone, shared in run[1:])
 
 
 def _filled(chunks: Iterable[_Chunk], num_bins: int) -> list[_Chunk]:
@@ -164,8 +118,8 @@ def _evened(bins: list[list[_Chunk]]) -> bool:
     return True
 
 
-def _chain(costs: List[tuple[Unit, int]], kind: Kind) -> Chain:
-    """Units with their costs alone as a chain."""
+def _chain(costs: List[tuple[Unit, int]], kind: Kind) -> list[tuple[Unit, int, int]]:
+    """Units and their costs alone, so ordered that neighbours share most, each with what it shares with the one before."""
     if kind == "packed":
         return [(unit, alone, 0) for unit, alone in costs]
     firsts = [unit.sequences[0] for unit, _ in costs]
@@ -174,7 +128,7 @@ def _chain(costs: List[tuple[Unit, int]], kind: Kind) -> Chain:
     return [(*costs[index], common) for index, common in zip(order, shared, strict=False)]
 
 
-def _chunks(chain: Chain, limit: int) -> Iterator[_Chunk]:
+def _chunks(chain: List[tuple[Unit, int, int]], limit: int) -> Iterator[_Chunk]:
     """Cut the chain where little is shared, and wherever a chunk would exceed `limit`."""
     chunk = _Chunk()
     for unit, alone, shared in chain:

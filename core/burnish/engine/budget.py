@@ -7,6 +7,7 @@ gradients do not depend on it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Sequence as List
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,19 @@ import torch
 from torch import nn
 
 from burnish.batch.layout import Kind
+from burnish.batch.plan import plan
 from burnish.config import Config
-from burnish.data.units import Sequence
+from burnish.data.units import Sequence, Unit
 from burnish.engine.rehearsal import NotRehearsed, training_bytes
 from burnish.model.linear_head import logit_bytes
 from burnish.model.scorer import base_of, head_of
 from burnish.model.signals import Signal
 
-# Beyond these, larger matrix products are no faster.
-CEILING = {"cpu": 1024, "cuda": 16384}
+# Beyond these, larger matrix products are no faster. On a CPU the later ones are for data whose shared prefixes are so long
+# that small micro-batches would forward them again and again.
+CEILINGS = {"cpu": (1024, 2048, 4096), "cuda": (16384,)}
+# Tokens beside those of the largest ceiling that a smaller one may cost.
+REPEATED = 0.1
 FLOOR = 256
 # Share of the free memory that a run may take in all; the rest is for workspaces, fragmentation and other programs.
 SHARE = 0.7
@@ -34,10 +39,17 @@ CGROUP = Path("/sys/fs/cgroup")
 
 
 def choose_budget(
-    model: nn.Module, signals: tuple[Signal, ...], kind: Kind, config: Config, room: int, device: torch.device
+    model: nn.Module,
+    signals: tuple[Signal, ...],
+    kind: Kind,
+    config: Config,
+    room: int,
+    device: torch.device,
+    batch: List[Unit] = (),
 ) -> int:
-    """The largest budget of which a step fits into `room` bytes, which weights and optimiser have left."""
-    ceiling, room = CEILING.get(device.type, CEILING["cuda"]), int(SHARE * room)
+    """The largest budget of which a step fits into `room` bytes, which weights and optimiser have left; and no larger than
+    helps speed. batch: of the data, to see what its units share."""
+    ceiling, room = ceiling_for(batch, kind, device), int(SHARE * room)
 
     def rough(num_tokens: int) -> int:
         return rough_bytes(model, config, num_tokens, device)
@@ -55,6 +67,13 @@ def choose_budget(
         return fitting(rehearsed, room, ceiling)
     except NotRehearsed:
         return fitting(rough, room, ceiling)
+
+
+def ceiling_for(batch: List[Unit], kind: Kind, device: torch.device) -> int:
+    """Tokens of a micro-batch beyond which `batch` is not forwarded faster."""
+    ceilings = CEILINGS.get(device.type, CEILINGS["cuda"])
+    tokens = [sum(micro.num_tokens for micro in plan(batch, budget, kind)[0]) for budget in ceilings]
+    return next(budget for budget, cost in zip(ceilings, tokens, strict=True) if cost <= (1 + REPEATED) * tokens[-1])
 
 
 def fitting(cost: Callable[[int], int], room: int, ceiling: int) -> int:

@@ -108,13 +108,14 @@ def forecast(config: Config, registry: Registry) -> Forecast:
     checkpoint_layers(model, config.train.gradient_checkpointing)
     standing, free = standing_bytes(model, beside.values(), config, device), free_bytes(device)
     train = config.train
-    budget = train.micro_batch_tokens
-    if budget == "auto":
-        signals = (logp(),) if objective is None else objective.signals("policy")
-        budget = choose_budget(model, signals, layout.kind, config, free - sum(standing.values()), device)
     steps = train.steps or num_steps(config.rollout, data, train.epochs, train.batch_size)
     batches = foreseen_batches(config.rollout, data, train.batch_size)
     measured = list(islice(batches, min(steps or MEASURED_STEPS, MEASURED_STEPS)))
+    budget = train.micro_batch_tokens
+    if budget == "auto":
+        signals = (logp(),) if objective is None else objective.signals("policy")
+        room, first = free - sum(standing.values()), measured[0] if measured and data.steps_per_epoch is not None else []
+        budget = choose_budget(model, signals, layout.kind, config, room, device, first)
     tokens = count_tokens(measured, budget, layout.kind)
     ignored = [] if objective is None else unread(objective, [unit for units in measured for unit in units])
     largest, turns = largest_micro_batch(measured, objective, budget, layout.kind)

@@ -45,7 +45,7 @@ from burnish.objective.entries import check_kinds
 from burnish.objective.roles import check_roles
 from burnish.registry import Registry
 from burnish.rollout.batches import OnlineBatches, ReadBatches
-from burnish.rollout.foreseen import num_steps, seen_kinds
+from burnish.rollout.foreseen import foreseen_batches, num_steps, seen_kinds
 from burnish.rollout.mismatch import watched
 from burnish.rollout.rewards import Reward, load_reward, told_apart
 
@@ -109,7 +109,7 @@ def set_up(
     set_seed(config.train.seed)  # the same on every rank, for fresh adapters
     model, roles, reason = load_models(config, registry, objective, tokenizer, accelerator, live.model)
     progress.say(reason)
-    budget = _budget(config, model, objective, roles.kind, accelerator)
+    budget = _budget(config, model, objective, roles.kind, accelerator, data)
     decided: dict[str, Any] = {"model.layout": roles.kind, "train.micro_batch_tokens": budget}
     decided |= {f"data.{name}.format": report.format for name, report in data.report.sources.items()}
     config = config.with_values(decided, "decided at the start")
@@ -201,7 +201,9 @@ def _check_data(config: Config, data: TrainData, rewards: Sequence[Reward]) -> i
     return steps
 
 
-def _budget(config: Config, model: nn.Module, objective: Objective, kind: Kind, accelerator: Accelerator) -> int:
+def _budget(
+    config: Config, model: nn.Module, objective: Objective, kind: Kind, accelerator: Accelerator, data: TrainData
+) -> int:
     """Tokens of a micro-batch; where it is `auto`, the first process decides for all."""
     if config.train.micro_batch_tokens != "auto":
         return config.train.micro_batch_tokens
@@ -209,6 +211,8 @@ def _budget(config: Config, model: nn.Module, objective: Objective, kind: Kind, 
 
     def decide() -> int:
         room = free_bytes(device) - state_bytes(config.optimizer, model, device)
-        return choose_budget(model, signals, kind, config, room, device)
+        foreseen = foreseen_batches(config.rollout, data, config.train.batch_size)
+        batch = [] if data.steps_per_epoch is None else next(foreseen, [])  # a stream is not begun twice
+        return choose_budget(model, signals, kind, config, room, device, batch)
 
     return on_first(accelerator, decide)
