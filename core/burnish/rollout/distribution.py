@@ -43,7 +43,7 @@ def draw(
         return tokens, logp.gather(-1, tokens[:, None])[:, 0]
     logp, tokens_of = processed(penalised(logits, seen, sampling.repetition_penalty), sampling)
     # Inverse of the cumulative distribution: one number decides, and a token of probability 0 is never the first beyond it.
-    cumulative = logp.double().exp().cumsum(-1)
+    cumulative = logp.exp().cumsum(-1, dtype=torch.float64)
     picked = torch.searchsorted(cumulative, uniforms.double()[:, None] * cumulative[:, -1:], right=True)
     picked = picked.clamp(max=logp.shape[-1] - 1)  # only a row of NaN points beyond the end
     tokens = picked if tokens_of is None else tokens_of.gather(-1, picked)
@@ -69,7 +69,7 @@ def processed(logits: Tensor, sampling: SamplingSection) -> tuple[Tensor, Tensor
     tokens_of = None
     if sampling.top_k or sampling.top_p < 1:
         logits, tokens_of = logits.topk(min(sampling.top_k or logits.shape[-1], logits.shape[-1]))
-    logp = torch.log_softmax(logits / sampling.temperature, -1)
+    logp = torch.log_softmax(logits if sampling.temperature == 1 else logits / sampling.temperature, -1)
     if sampling.top_p < 1:
         probability = logp.exp()
         before = probability.cumsum(-1) - probability
