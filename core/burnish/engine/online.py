@@ -41,6 +41,7 @@ from burnish.objective.compose import Objective
 from burnish.rollout.asking import trainer_state
 from burnish.rollout.batches import OnlineBatches
 from burnish.rollout.contract import Backend
+from burnish.rollout.copied import CopiedBackend
 from burnish.rollout.filtering import keep_groups, with_signal
 from burnish.rollout.foreseen import steps_a_pass
 from burnish.rollout.journal import Journal
@@ -77,7 +78,9 @@ class Rollouts:
         """The source of the run's global batches."""
         section, sources = self.online.section, data.kinds
         self.samples = Samples(section.samples, Path(folder).with_name("samples"), self.tokenizer, self.tells)
-        if isinstance(self.online.backend, LocalBackend):
+        if isinstance(self.online.backend, CopiedBackend):
+            self.online.backend.draw_like(self.model, self.tokenizer, self.accelerator.autocast)
+        elif isinstance(self.online.backend, LocalBackend):
             self.online.backend.draw_from(self.model, self.tokenizer, self._within, stepwise=self._pace.extra > 0)
             self.online.backend.compare_with(self._reference)
         if section.opponents is not None:

@@ -43,7 +43,7 @@ def check_pace(section: RolloutSection, backend: Backend, batch_size: int, accel
         [name] = section.backend
         raise ConfigError(
             f"rollout.max_staleness: the backend '{name}' draws from the very weights that are trained, so it cannot draw "
-            "while they move; set 0, or name a backend with weights of its own"
+            "while they move; set 0, or name a backend with weights of its own, such as `hf_copy`"
         )
     if pace.max_staleness and not pace.ahead:
         raise ConfigError(

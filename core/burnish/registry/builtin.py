@@ -109,5 +109,8 @@ def burnish_backends() -> list[BackendRecord]:
     return [
         BackendRecord(
             name="hf", target="burnish.rollout.local:LocalBackend", summary="in process, with the weights being trained", api=1
-        )
+        ),
+        BackendRecord(
+            name="hf_copy", target="burnish.rollout.copied:CopiedBackend", summary="in process, with a copy of the model", api=1
+        ),
     ]
