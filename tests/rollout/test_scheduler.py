@@ -132,17 +132,18 @@ def test_versions_across_an_update_are_those_of_the_tokens() -> None:
     assert list(slow.versions[2:]) == sorted(slow.versions[2:])
 
 
-def test_a_token_that_is_older_than_it_should_be_is_not_trained_on() -> None:
-    """A backend that says of group 2 that it was drawn by weights from before: dropped, counted and played again."""
+@pytest.mark.parametrize(("allowed", "older"), [(2, 5), (0, 1)])
+def test_a_token_that_is_older_than_it_should_be_is_not_trained_on(allowed: int, older: int) -> None:
+    """A backend that says of a completion in group 2 that weights from before drew it: dropped, counted and played again."""
     world, lies = World(length=lambda number: 1), iter([True])
 
     async def play(draw: Draw) -> list[Trajectory]:
         made = await World.play(world, draw)
-        old = draw.number == 2 and next(lies, False)
-        return [replace(one, versions=one.versions - 5 * (one.versions >= 0)) if old else one for one in made]
+        if draw.number == 2 and next(lies, False):
+            made[1] = replace(made[1], versions=made[1].versions - older * (made[1].versions >= 0))
+        return made
 
-    pace = Pace(size=1, max_staleness=2)
-    scheduler = Scheduler(pace, Supply(Rows(), Place()), play)
+    scheduler = Scheduler(Pace(size=1, max_staleness=allowed), Supply(Rows(), Place()), play)
 
     async def session() -> list[Collected]:
         found = []
@@ -157,7 +158,35 @@ def test_a_token_that_is_older_than_it_should_be_is_not_trained_on() -> None:
     assert sum(one.stale + one.cut for one in found) == 1
     assert world.begun.count(2) == 2
     for number, each in zip((6, 7, 8, 9), found, strict=True):
-        assert all(one.versions[2:].min() >= number - 2 for one in each.trajectories)
+        assert all(one.versions[2:].min() >= number - allowed for one in each.trajectories)
+
+
+def test_what_found_no_place_and_would_be_too_old_is_cut() -> None:
+    """Four groups for batches of one, all of them drawn by 0: one is trained on by 0, one by 1, and then two are of no use."""
+    found = run(World(length=lambda number: 1), Pace(size=1, max_staleness=1, extra=2), batches=3, training=3)
+    assert [one.cut for one in found][:2] == [0, 2]
+    assert sum(one.stale for one in found) == 0
+
+
+def test_after_more_steps_than_foreseen_nothing_old_is_used_or_waited_for() -> None:
+    """From 0 on to 9, two versions allowed: group 1 is ready, 2 would be played forever, 0 was trained on."""
+    endless = iter([True])
+    world = World(length=lambda number: 10**6 if number == 2 and next(endless, False) else 1)
+    scheduler = Scheduler(Pace(size=1, max_staleness=2), Supply(Rows(), Place()), world.play)
+
+    async def session() -> Collected:
+        await scheduler.collect(0)
+        await tick()
+        await tick()
+        world.version = 9
+        found = await asyncio.wait_for(scheduler.collect(9), 5)
+        await scheduler.stop()
+        return found
+
+    found = asyncio.run(session())
+    assert groups(found) == [1]
+    assert set(found.trajectories[0].versions[2:]) == {9}
+    assert (found.stale, world.begun[:5]) == (2, [0, 1, 2, 1, 2])
 
 
 def test_groups_without_signal_are_replaced_and_handed_out_too() -> None:
