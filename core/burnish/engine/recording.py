@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -45,10 +46,15 @@ class Recorder:
         for role, signals in wanted:
             if not signals:
                 continue
-            sequences = [scored[place].unit().sequences[0] for place in whole_ones]
+            places = whole_ones
+            if role == "old" and {signal.name for signal in signals} == {"logp"}:
+                places = [place for place in whole_ones if not _is_stale(scored[place], version).all()]
+                for place in set(whole_ones) - set(places):  # nothing of it is of these weights: nothing to ask them
+                    scored[place] = scored[place].with_tokens(old=scored[place].tokens["behaviour"])
+            sequences = [scored[place].unit().sequences[0] for place in places]
             masks = [sequence.masks["completion"] for sequence in sequences]
             found = self.runner.roles.score_frozen(role, sequences, masks, signals, self.runner.budget)
-            for place, mask, numbers in zip(whole_ones, masks, found, strict=True):
+            for place, mask, numbers in zip(places, masks, found, strict=True):
                 given = {}
                 for signal, values in numbers.items():
                     spread = np.zeros(len(mask), np.float32)
@@ -81,3 +87,8 @@ def _aged(one: Trajectory, version: int) -> Trajectory:
     if "old" not in one.tokens or not stale.any():
         return one
     return one.with_tokens(old=np.where(stale, one.tokens["behaviour"], one.tokens["old"]))
+
+
+def _is_stale(one: Trajectory, version: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Of the policy's tokens, which were drawn by weights before `version`."""
+    return one.versions[one.own] < version
