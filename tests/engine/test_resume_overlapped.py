@@ -4,6 +4,7 @@ for bit."""
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import pytest
 from policy import HERE, online
 from runs import TEXTS, MakeConfig, write_rows
 
-from burnish.testing import assert_survives
+from burnish.api import train
+from burnish.rollout.journal import Journal
+from burnish.testing import assert_survives, assert_whole
 
 STEPS = 8
 
@@ -34,6 +37,28 @@ def kills(seed: int) -> list[int]:
 
 def test_killed_twice_it_trains_on_every_prompt_once(make_config: MakeConfig, tmp_path: Path) -> None:
     assert_survives(drawn(make_config, tmp_path, filter=True, rewards=[f"{HERE}:begins_small"]), kills(0))
+
+
+def test_what_a_run_must_not_have_left(make_config: MakeConfig, tmp_path: Path) -> None:
+    config = drawn(make_config, tmp_path, backend={"hf": {}}, max_staleness=0)
+    train(config)
+    assert_whole(config)
+    run = tmp_path / "run"
+    journal, metrics = Journal(run / "rollouts"), run / "metrics.jsonl"
+    lines = metrics.read_text().splitlines(keepends=True)
+    metrics.write_text("".join(lines[:2] + lines[3:]))
+    with pytest.raises(AssertionError, match="the steps of its metrics are"):
+        assert_whole(config)
+    metrics.write_text("".join(lines))
+
+    first = journal.read(0) or []
+    later = [replace(one, origin=replace(one.origin, group=2 * STEPS + one.origin.group)) for one in first]
+    for more, said in ((first, "two rollout batches"), (later, rf"batch {STEPS} are .* versions old")):
+        journal.append(STEPS, more)
+        with pytest.raises(AssertionError, match=said):
+            assert_whole(config)
+        journal.forget_after(STEPS - 1)
+    assert_whole(config)
 
 
 @pytest.mark.slow
