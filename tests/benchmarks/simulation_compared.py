@@ -60,7 +60,7 @@ class Scale:
     longest: int = 160
     token_s: float = 0.006
     row_s: float = 0.0001
-    rows: int = 64
+    rows: int = 256
     batches: int = 16
     warm: int = 3
 
@@ -209,20 +209,24 @@ def compare(case: Case, scale: Scale, folder: Path, send_s: float) -> tuple[Seen
     return seen(watch, tokens, scale.warm), foreseen(whole, first), send_s
 
 
-def hidden(apart: Seen, beside: Seen) -> float:
-    """Of the shorter phase, the share that costs no time when both go on beside each other."""
-    waits = apart.waits * apart.seconds
-    return (apart.seconds - beside.seconds) / min(waits, apart.seconds - waits)
+def hidden(apart: Seen, beside: Seen, send_s: float) -> float:
+    """Of the shorter phase, drawing or training, the share that costs no time when both go on beside each other.
+
+    Drawing is what the trainer waits for where it does one after the other, but for the transfer; training is all that the
+    trainer does in this very run, since a machine is not equally fast all the time.
+    """
+    draw, train = apart.waits * apart.seconds - send_s, (1 - beside.waits) * beside.seconds
+    return (draw + train + send_s - beside.seconds) / min(draw, train)
 
 
-def markdown(found: Mapping[str, tuple[Seen, Seen]]) -> str:
-    """Measured and foreseen side by side; then what overlapping has hidden."""
+def markdown(found: Mapping[str, tuple[Seen, Seen, float]]) -> str:
+    """Measured and foreseen side by side; then what overlapping has hidden. found: with the seconds of a transfer."""
     lines = [
         "| schedule | s/batch | foreseen | off by | tokens/s | foreseen | trainer waits | foreseen | sampler idle | foreseen "
         "| staleness | foreseen |",
         "|---|" + "---:|" * 11,
     ]
-    for name, (run, told) in found.items():
+    for name, (run, told, _) in found.items():
         cells = [
             f"{run.seconds:.3f} | {told.seconds:.3f} | {told.seconds / run.seconds - 1:+.1%}",
             f"{run.tokens_per_s:.0f} | {told.tokens_per_s:.0f}",
@@ -230,14 +234,16 @@ def markdown(found: Mapping[str, tuple[Seen, Seen]]) -> str:
             f"{run.staleness:.2f} | {told.staleness:.2f}",
         ]
         lines.append(f"| {name} | {' | '.join(cells)} |")
-    lines += ["", "| beside each other | hidden of the shorter phase | foreseen |", "|---|---:|---:|"]
-    alone: str = ""
-    for name, (run, told) in found.items():
+    lines += ["", "| beside each other | drawing, s | training, s | transfer, s | hidden of the shorter phase | foreseen |"]
+    lines += ["|---|---:|---:|---:|---:|---:|"]
+    apart: tuple[Seen, Seen, float] | None = None
+    for name, (run, told, send_s) in found.items():
         if "one after the other" in name:
-            alone = name
-        elif alone and "beside" in name:
-            share = [f"{hidden(found[alone][side], one):.0%}" for side, one in enumerate((run, told))]
-            lines.append(f"| {name} | {share[0]} | {share[1]} |")
+            apart = run, told, send_s
+        elif apart is not None and "behind" in name:
+            phases = f"{apart[0].waits * apart[0].seconds - send_s:.3f} | {(1 - run.waits) * run.seconds:.3f} | {send_s:.3f}"
+            shares = f"{hidden(apart[0], run, send_s):.0%} | {hidden(apart[1], told, send_s):.0%}"
+            lines.append(f"| {name} | {phases} | {shares} |")
     return "\n".join(lines) + "\n"
 
 
@@ -251,8 +257,8 @@ def main() -> None:
     found, send_s = {}, 0.0
     for case in (case for case in CASES if asked.case in case.name):
         with tempfile.TemporaryDirectory() as folder:
-            *both, send_s = compare(case, scale, Path(folder), send_s)
-        found[case.name] = both[0], both[1]
+            found[case.name] = compare(case, scale, Path(folder), send_s)
+        send_s = found[case.name][2]
         print(case.name, *found[case.name], flush=True)
     print(markdown(found))
     if asked.write:
