@@ -19,8 +19,8 @@ SMALL = Scale(hidden=16, layers=1, prompts=2, group=2, mean=5, longest=9, token_
 
 def test_what_is_hidden_by_hand() -> None:
     # Apart: 5 s, of which the trainer waits 2.2 and trains 2.8; .2 of the waiting is the transfer, so drawing takes 2 s. Beside
-    # each other a batch takes 3.5 s, of which it waits .7 and trains 2.8: of the waiting .2 is the transfer, and .5 of the 2 s of
-    # drawing are left: three quarters are hidden.
+    # each other a batch takes 3.5 s, of which it waits .7 and trains 2.8: of the waiting .2 is the transfer, and .5 of the 2 s
+    # of drawing are left: three quarters are hidden.
     apart, beside = Seen(5.0, 0.0, 0.44, 0.6, 0.0), Seen(3.5, 0.0, 0.2, 0.5, 1.0)
     assert hidden(apart, beside, 0.2) == pytest.approx(0.75)
     table = markdown({"one after the other": (apart, apart, 0.2), "beside, 1 behind": (beside, beside, 0.2)})
