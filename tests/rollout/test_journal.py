@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,6 +49,36 @@ def test_a_batch_is_never_written_twice(tmp_path: Path) -> None:
     journal.append(0, [trajectory(0, 0, [1])])
     with pytest.raises(RunError, match="never rewritten"):
         journal.append(0, [trajectory(0, 0, [2])])
+
+
+def test_a_batch_has_its_name_only_when_it_is_safe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is synced under another name; then it is renamed, and the folder is synced."""
+    synced, seen = os.fsync, []
+
+    def watched(descriptor: int) -> None:
+        synced(descriptor)
+        there = [(path.suffix, path.stat().st_size > 0) for path in tmp_path.iterdir()]
+        seen.append(("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file", there))
+
+    monkeypatch.setattr(os, "fsync", watched)
+    Journal(tmp_path).append(0, [trajectory(0, 0, [1])])
+    assert seen == [("file", [(".partial", True)]), ("folder", [(".arrow", True)])]
+
+
+def test_what_could_not_be_made_safe_was_never_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError("no space left")
+
+    journal = Journal(tmp_path)
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="no space left"):
+            journal.append(0, [trajectory(0, 0, [1])])
+    assert (journal.read(0), journal.numbers()) == (None, [])
+    journal.forget_after(-1)
+    assert not [*tmp_path.iterdir()]
+    journal.append(0, [trajectory(0, 0, [1])])
+    assert journal.numbers() == [0]
 
 
 @pytest.mark.parametrize("harm", ["cut", "changed"])
