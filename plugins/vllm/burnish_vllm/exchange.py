@@ -67,7 +67,7 @@ def held(tensor: Tensor) -> dict[str, Any]:
     return {
         "shape": list(tensor.shape),
         "dtype": str(tensor.dtype).removeprefix("torch."),
-        "hash": hashlib.blake2b(data, digest_size=16).hexdigest(),
+        "hash": hashlib.sha256(data).hexdigest(),
     }
 
 
