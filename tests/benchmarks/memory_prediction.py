@@ -151,7 +151,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--case", default="", help="only cases whose name contains this")
     parser.add_argument("--model", type=Path, help="a model's folder, for one more run")
-    parser.add_argument("--write", type=Path, help="Markdown file")
+    parser.add_argument("--write", type=Path, help="Markdown file; what stands above its table is kept")
     asked = parser.parse_args()
     runs = [(case, None) for case in CASES]
     if asked.model:
@@ -164,8 +164,9 @@ def main() -> None:
     print("\n".join(table))
     if asked.write:
         where = "CUDA" if torch.cuda.is_available() else f"{os.cpu_count()} CPU cores"
-        head = f"{platform.machine()}, {where}, torch {torch.__version__}"
-        asked.write.write_text("\n".join([head, "", *table]) + "\n", encoding="utf-8")
+        head = f"# Memory, told and taken\n\n{platform.machine()}, {where}, torch {torch.__version__}\n"
+        old = asked.write.read_text(encoding="utf-8") if asked.write.is_file() else head
+        asked.write.write_text("\n".join([old.partition("\n| run")[0].rstrip(), "", *table]) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
