@@ -57,5 +57,6 @@ def _axes(panel: Any, curve: Curve, upwards: str) -> None:
     panel.set_ylabel(upwards)
     panel.set_ylim(bottom=0)
     panel.set_xlim(left=0)
+    panel.locator_params(axis="x", nbins=4)
     panel.legend(frameon=False, fontsize=7)
     panel.spines[["top", "right"]].set_visible(False)

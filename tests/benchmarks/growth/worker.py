@@ -5,6 +5,7 @@ In: a point. Out: plain values, for JSON. The run is one of `burnish.train`, wat
 
 from __future__ import annotations
 
+import mmap
 import multiprocessing
 import os
 import re
@@ -17,12 +18,15 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import psutil  # type: ignore[import-untyped]
 import torch
 from tests.benchmarks.growth.points import LOSSES, POLICY, Point, pairs, rows, shape
 from tests.benchmarks.speed.measuring import Clock, matrix_rate, peak_bytes, state_bytes
 
 from burnish.objective.compose import Objective
 
+TOUCHED, SMALL = 2_000_000_000, 64
 PRELOADED = ["burnish.api", "tests.benchmarks.growth.worker", "burnish.testing", "burnish.engine.setup"]
 
 
@@ -84,6 +88,11 @@ def compared(folder: Path, point: Point, kind: str, rounds: int) -> dict[str, An
     return found
 
 
+def touch(size: int) -> None:
+    """Write to so many bytes and let them go: a virtual machine is slow where memory is used for the first time."""
+    np.zeros(size, np.uint8)[:: mmap.PAGESIZE] = 1
+
+
 def fresh(work: Callable[..., dict[str, Any]], point: Point, *arguments: Any) -> dict[str, Any]:
     """The answer of a process of its own; under DDP over gloo that of several: seconds of the slowest, the rest together."""
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack, socket.socket() as probe:
@@ -127,6 +136,7 @@ def made_up_plugins(folder: Path, count: int) -> None:
 
 def _as_rank(rank: int, port: int, point: Point, folder: Path) -> None:
     """What a launcher would have set."""
+    touch(min(TOUCHED, psutil.virtual_memory().available // 2) // point.ranks if point.hidden > SMALL else 0)
     torch.set_num_threads(point.threads)
     os.environ |= {"BURNISH_CACHE": str(folder / "cache"), "HF_HUB_OFFLINE": "1"}
     if point.ranks > 1:
