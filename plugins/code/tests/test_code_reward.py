@@ -132,6 +132,9 @@ def test_processes_are_counted(isolation: Isolation) -> None:
 def test_endless_output_is_cut(isolation: Isolation) -> None:
     output = run(isolation, "while True:\n    print('x' * 1000)", output_kb=64)
     assert (output.ending, len(output.written)) == ("output", 64 * 1024)
+    for more, ending in ((0, "ended"), (1, "output")):
+        output = run(isolation, f"print('x' * {64 * 1024 + more}, end='')", output_kb=64)
+        assert (output.ending, len(output.written)) == (ending, 64 * 1024)
 
 
 def test_memory_is_limited(isolation: Isolation) -> None:
@@ -143,8 +146,18 @@ def test_a_sleeper_and_a_spinner_are_stopped(isolation: Isolation) -> None:
     started = time.monotonic()
     assert run(isolation, "import time; time.sleep(600)", time_limit=0.5).ending == "time"
     assert run(isolation, "import os; os.close(1); os.close(0)\nimport time; time.sleep(600)", time_limit=0.5).ending == "time"
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+    assert run(isolation, deaf, time_limit=0.5).ending == "time"
     assert run(isolation, "while True: pass", time_limit=1.0).code != 0
     assert time.monotonic() - started < 60
+
+
+def test_a_spinner_has_its_seconds_of_the_processor(isolation: Isolation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends long before the clock would end it."""
+    monkeypatch.setattr(sandbox, "CLOCK", 100)
+    output = run(isolation, "while True: pass", time_limit=1.0)
+    assert output.ending == "ended"
+    assert output.code != 0
 
 
 def test_the_users_files_are_out_of_reach(isolation: Isolation, tmp_path: Path) -> None:
