@@ -13,6 +13,8 @@ import signal
 import sys
 import threading
 
+import torch
+
 from burnish_vllm.exchange import TRANSFER
 
 ADAPTERS = "--enable-lora"
@@ -22,6 +24,8 @@ FOR_ADAPTERS = {
 }
 OWNED = "BURNISH_VLLM_OWNED"
 """Set for a server that ends when nothing holds the other end of its standard input any more."""
+IN_CHUNKS, WHOLE_PROMPTS = "--enable-chunked-prefill", "--no-enable-chunked-prefill"
+"""On a CPU, vLLM 0.32 ends when it reads a part of a prompt whose request has a seed: it turns back a generator that cannot."""
 NEEDED = {
     "--weight-transfer-config": json.dumps({"backend": TRANSFER}),
     "--logprobs-mode": "processed_logprobs",
@@ -30,11 +34,12 @@ NEEDED = {
 }
 
 
-def arguments(given: list[str]) -> list[str]:
+def arguments(given: list[str], on_gpu: bool) -> list[str]:
     """vLLM's arguments: those given, and those needed that were not."""
     named = {word.partition("=")[0] for word in given}
     needed = NEEDED | FOR_ADAPTERS if ADAPTERS in named else NEEDED
-    return ["--model", *given, *(word for name, value in needed.items() if name not in named for word in (name, value))]
+    whole = [] if on_gpu or {WHOLE_PROMPTS, IN_CHUNKS} & named else [WHOLE_PROMPTS]
+    return ["--model", *given, *(word for name, value in needed.items() if name not in named for word in (name, value)), *whole]
 
 
 def end_with_owner() -> None:
@@ -56,7 +61,7 @@ def main() -> None:
     os.environ["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1" if ADAPTERS in sys.argv else "0"  # and those for adapters
     if os.environ.get(OWNED):
         end_with_owner()
-    sys.argv = ["vllm", *arguments(sys.argv[1:])]
+    sys.argv = ["vllm", *arguments(sys.argv[1:], torch.cuda.is_available())]
     runpy.run_module("vllm.entrypoints.openai.api_server", run_name="__main__")
 
 

@@ -54,12 +54,18 @@ def test_a_hash_is_that_of_receipts() -> None:
 
 
 def test_what_vllm_is_started_with() -> None:
-    given = arguments(["folder", "--port", "8123", "--host=0.0.0.0"])
+    given = arguments(["folder", "--port", "8123", "--host=0.0.0.0"], on_gpu=True)
     assert "--max-loras" not in given
-    assert "burnish_vllm.holding.Holding" in arguments(["folder", "--enable-lora"])
+    assert "burnish_vllm.holding.Holding" in arguments(["folder", "--enable-lora"], on_gpu=True)
     assert given[:4] == ["--model", "folder", "--port", "8123"]
     assert given.count("--host") == 0
     assert given[given.index("--logprobs-mode") + 1] == "processed_logprobs"
+
+
+def test_on_a_cpu_prompts_are_read_whole() -> None:
+    assert "--no-enable-chunked-prefill" not in arguments(["folder"], on_gpu=True)
+    assert arguments(["folder"], on_gpu=False)[-1] == "--no-enable-chunked-prefill"
+    assert arguments(["folder", "--enable-chunked-prefill"], on_gpu=False)[-1] != "--no-enable-chunked-prefill"
 
 
 def test_completions_are_of_the_weights_that_were_sent(start: Start) -> None:
