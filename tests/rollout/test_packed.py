@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from torch import nn
 
+from burnish.config.sections import SamplingSection
 from burnish.model.check import check_layout
 from burnish.rollout.packed import PackedLinears
-from burnish.testing import tiny_model
+from burnish.rollout.sampler import HFSampler
+from burnish.testing import tiny_model, tiny_tokenizer
 
 IDS = torch.tensor([[1, 2, 3], [4, 5, 6]])
 pytestmark = pytest.mark.skipif(not hasattr(torch.ops.mkldnn, "_linear_pointwise"), reason="torch was built without oneDNN")
@@ -75,13 +79,28 @@ def test_what_raises_within_leaves_plain_layers() -> None:
 
 
 @torch.no_grad()
-def test_two_that_draw_from_one_model_at_once_leave_plain_layers() -> None:
-    layer, states = nn.Linear(4, 3), torch.randn(2, 4)
-    one, other, plain = PackedLinears(layer), PackedLinears(layer), layer(states)
+def test_two_that_draw_from_one_model_at_once_share_weights_and_leave_plain_layers() -> None:
+    layer, states = nn.Linear(40, 30), torch.randn(2, 40)
+    one, other = PackedLinears(layer), PackedLinears(layer)
     first, second = one.used(), other.used()
     first.__enter__()
     second.__enter__()
+    packed = layer(states)
     first.__exit__(None, None, None)
-    torch.testing.assert_close(layer(states), plain)
+    assert "forward" in layer.__dict__
+    assert torch.equal(layer(states), packed)
+    layer.weight = nn.Parameter(2 * layer.weight)
+    layer.bias.zero_()
+    torch.testing.assert_close(layer(states), nn.functional.linear(states, layer.weight))
     second.__exit__(None, None, None)
     assert "forward" not in layer.__dict__
+
+
+def test_threads_that_draw_from_one_model_get_what_one_gets() -> None:
+    model, tokenizer = tiny_model().float().eval(), tiny_tokenizer()
+    sampler, sampling = HFSampler(model, tokenizer), SamplingSection(temperature=1.0, max_new_tokens=5)
+    alone = [sampler.generate([[1, 2, 3]], sampling, [seed])[0] for seed in range(8)]
+    for _ in range(3):
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(lambda seed: sampler.generate([[1, 2, 3]], sampling, [seed])[0], range(8)))
+        assert found == alone
