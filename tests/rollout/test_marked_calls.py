@@ -137,6 +137,8 @@ def test_pythonic(text: str, calls: list[ToolCall]) -> None:
         (pythonic, "<|tool_call_start|>[add(a=print(1))]<|tool_call_end|>", "calls are written as"),
         (pythonic, "<|tool_call_start|>[add(**a)]<|tool_call_end|>", "calls are written as"),
         (pythonic, "<|tool_call_start|>3<|tool_call_end|>", "calls are written as"),
+        (pythonic, f"<|tool_call_start|>{'-' * 100_000}1<|tool_call_end|>", "calls are written as"),
+        (pythonic, f"<|tool_call_start|>{'a.' * 5000}b()<|tool_call_end|>", "calls are written as"),
         (pythonic, "<|tool_call_start|>[add(a={[1]: 2})]<|tool_call_end|>", "calls are written as"),
     ],
 )

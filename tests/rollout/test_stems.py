@@ -97,11 +97,16 @@ def test_rows_with_a_shared_beginning_let_others_in() -> None:
     """The columns between beginning and rest stay when rows of other widths join."""
     model, tokenizer = tiny_model(dtype=torch.float64, max_position_embeddings=512), tiny_tokenizer()
     sampling = SamplingSection(temperature=1.0, max_new_tokens=9)
-    prompts = [[*SYSTEM, 1, 2], [*SYSTEM, 3], [*SYSTEM, 4, 5, 6], [7], [*SYSTEM, 8]]
+    # The last of the first three is given up after two tokens: nobody has a token in its columns behind the beginning any more.
+    prompts = [[*SYSTEM, 1, 2], [*SYSTEM, 3], [*SYSTEM, *range(30)], [7], [*SYSTEM, 8]]
     alone = [HFSampler(model, tokenizer).generate([prompt], sampling, [seed])[0].ids for seed, prompt in enumerate(prompts)]
-    arrivals = [[], [(prompts[3], 3), (prompts[4], 4)]]
+    arrivals = [[], [], [], [(prompts[3], 3), (prompts[4], 4)]]
     stream = HFSampler(model, tokenizer).stream(
-        prompts[:3], sampling, [0, 1, 2], lambda _: False, lambda: arrivals.pop(0) if arrivals else []
+        prompts[:3],
+        sampling,
+        [0, 1, 2],
+        lambda index: index == 2 and len(arrivals) < 3,
+        lambda: arrivals.pop(0) if arrivals else [],
     )
     found = {place: one.ids for step in stream for place, one in step}
-    assert [found[place] for place in range(len(prompts))] == alone
+    assert found == {place: alone[place] for place in (0, 1, 3, 4)}

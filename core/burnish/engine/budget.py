@@ -72,6 +72,8 @@ def choose_budget(
 def ceiling_for(batch: List[Unit], kind: Kind, device: torch.device) -> int:
     """Tokens of a micro-batch beyond which `batch` is not forwarded faster."""
     ceilings = CEILINGS.get(device.type, CEILINGS["cuda"])
+    if len(ceilings) == 1 or not batch:
+        return ceilings[0]
     tokens = [sum(micro.num_tokens for micro in plan(batch, budget, kind)[0]) for budget in ceilings]
     return next(budget for budget, cost in zip(ceilings, tokens, strict=True) if cost <= (1 + REPEATED) * tokens[-1])
 

@@ -90,10 +90,10 @@ def _listed(body: str) -> list[ToolCall]:
     wrong = ToolCall(error="calls are written as [NAME(KEY=VALUE, ...), ...], with plain values")
     try:
         found = ast.parse(body.strip(), mode="eval").body
-    except (SyntaxError, ValueError, RecursionError):
+        calls = found.elts if isinstance(found, ast.List) else [found]
+        return [_python_call(one) or wrong for one in calls]
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # the last two: nested too deeply
         return [wrong]
-    calls = found.elts if isinstance(found, ast.List) else [found]
-    return [_python_call(one) or wrong for one in calls]
 
 
 def _python_call(found: ast.expr) -> ToolCall | None:
