@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from burnish.config.sections import SamplingSection
 from burnish.rollout.distribution import draw, penalised, processed, random_stream
@@ -77,6 +79,21 @@ def test_draw_never_takes_a_token_of_no_probability() -> None:
     tokens, logps = draw(logits, torch.tensor([0.0, 1 - 2**-24]), sampling())
     assert tokens.tolist() == [1, 1]
     assert logps.tolist() == [0, 0]
+
+
+@settings(max_examples=25, deadline=None)
+@given(columns=st.sampled_from([1, 3, 255, 256, 257, 511, 512, 1000]), seed=st.integers(0, 2**31), holes=st.booleans())
+def test_a_large_vocabulary_is_inverted_as_a_whole(columns: int, seed: int, holes: bool) -> None:
+    random = np.random.default_rng(seed)
+    logits = random.normal(size=(6, columns)) * 3
+    if holes:
+        logits[:, random.random(columns) < 0.7] = -np.inf
+        logits[:, random.integers(columns)] = 0
+    uniforms = np.array([0.0, *random.random(4), 1 - 2**-24])
+    cumulative = np.cumsum(np.exp(logits), -1)
+    expected = [int(np.searchsorted(row, u * row[-1], side="right")) for row, u in zip(cumulative, uniforms, strict=True)]
+    tokens, _ = draw(torch.from_numpy(logits), torch.from_numpy(uniforms), sampling())
+    assert tokens.tolist() == expected
 
 
 def test_greedy_gives_the_models_own_log_probability() -> None:

@@ -107,3 +107,57 @@ def test_threads_that_draw_from_one_model_get_what_one_gets() -> None:
         with ThreadPoolExecutor(4) as pool:
             found = list(pool.map(lambda seed: sampler.generate([[1, 2, 3]], sampling, [seed])[0], range(8)))
         assert found == alone
+
+
+class Gated(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate_proj, self.up_proj, self.down_proj = nn.Linear(6, 10), nn.Linear(6, 7), nn.Linear(10, 6)
+
+    def forward(self, states: torch.Tensor, others: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.gate_proj(states), self.up_proj(others)
+
+
+@torch.no_grad()
+def test_layers_that_take_the_same_states_are_one_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    module, states, counted = Gated(), torch.randn(3, 6), list[tuple[int, ...]]()
+    plain, packed, real = module(states, states), PackedLinears(module), torch.ops.mkldnn._linear_pointwise
+
+    def product(*args: object) -> torch.Tensor:
+        found: torch.Tensor = real(*args)
+        counted.append(tuple(found.shape))
+        return found
+
+    monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", product)
+    with packed.used():
+        found = module(states, states)
+    assert counted == [(3, 17)]
+    assert all(one.is_contiguous() for one in found)
+    torch.testing.assert_close(found, plain)
+    module.up_proj.bias.add_(1)
+    module.gate_proj.weight.mul_(2)
+    with packed.used():
+        torch.testing.assert_close(module(states, states), (2 * plain[0] - module.gate_proj.bias, plain[1] + 1))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("change", ["another", "in place"])
+def test_layers_of_one_product_may_be_given_different_states(change: str) -> None:
+    module, states = Gated(), torch.randn(3, 6)
+    others = torch.randn(3, 6) if change == "another" else states
+    with PackedLinears(module).used():
+        gate = module.gate_proj(states)
+        if change == "in place":
+            others.mul_(2)
+        up = module.up_proj(others)
+    torch.testing.assert_close(up, module.up_proj(others))
+    torch.testing.assert_close(gate, module.gate_proj(states if change == "another" else states / 2))
+
+
+def test_layers_with_and_without_a_bias_have_a_product_each() -> None:
+    module = Gated()
+    module.up_proj = nn.Linear(6, 7, bias=False)
+    states = torch.randn(3, 6)
+    with torch.no_grad(), PackedLinears(module).used():
+        found = module(states, states)
+    torch.testing.assert_close(found, module(states, states))

@@ -18,6 +18,9 @@ from torch import Tensor
 if TYPE_CHECKING:
     from burnish.config.sections import SamplingSection
 
+BLOCK = 256
+"""Columns that are added up at once."""
+
 
 def random_stream(seed: int, prompt: Sequence[int], occurrence: int, length: int) -> NDArray[np.float32]:
     """Uniform numbers [length] in [0, 1) of the `occurrence`-th request with this prompt: a function of nothing else."""
@@ -42,12 +45,28 @@ def draw(
         tokens = penalised(logits, seen, sampling.repetition_penalty).argmax(-1)
         return tokens, logp.gather(-1, tokens[:, None])[:, 0]
     logp, tokens_of = processed(penalised(logits, seen, sampling.repetition_penalty), sampling)
-    # Inverse of the cumulative distribution: one number decides, and a token of probability 0 is never the first beyond it.
-    cumulative = logp.exp().cumsum(-1, dtype=torch.float64)
-    picked = torch.searchsorted(cumulative, uniforms.double()[:, None] * cumulative[:, -1:], right=True)
-    picked = picked.clamp(max=logp.shape[-1] - 1)  # only a row of NaN points beyond the end
+    picked = _inverse(logp.exp(), uniforms.double()[:, None])
     tokens = picked if tokens_of is None else tokens_of.gather(-1, picked)
     return tokens[:, 0], logp.gather(-1, picked)[:, 0]
+
+
+def _inverse(probability: Tensor, uniforms: Tensor) -> Tensor:
+    """Where the cumulative distribution passes each number: float [rows, columns], float64 [rows, 1] in [0, 1); out: [rows, 1].
+
+    First the block of columns, then the column in it, so that only one block a row is added up column by column. A column of
+    probability 0 is never the one. A row of NaN gives any column.
+    """
+    rows, columns = probability.shape
+    whole = torch.nn.functional.pad(probability, (0, -columns % BLOCK)).view(rows, -1, BLOCK)
+    cumulative = whole.sum(-1, dtype=torch.float64).cumsum(-1)
+    target = uniforms * cumulative[:, -1:]
+    block = torch.searchsorted(cumulative, target, right=True).clamp(max=cumulative.shape[-1] - 1)
+    before = torch.where(block > 0, cumulative.gather(-1, (block - 1).clamp(min=0)), 0.0)
+    inner = whole.take_along_dim(block[..., None], 1)[:, 0].cumsum(-1, dtype=torch.float64)
+    # Rounding may put the target beyond the sum of its own block: then the last column that adds to it.
+    last = torch.searchsorted(inner, inner[:, -1:].contiguous())
+    found = torch.minimum(torch.searchsorted(inner, target - before, right=True), last)
+    return (block * BLOCK + found).clamp(max=columns - 1)
 
 
 def penalised(logits: Tensor, seen: Tensor | None, penalty: float) -> Tensor:
