@@ -24,6 +24,7 @@ from burnish.engine.memory import largest_micro_batch, resident_bytes, standing_
 from burnish.engine.models import with_head
 from burnish.model.check import LayoutReport, foreseen_layout
 from burnish.model.checkpointing import checkpoint_layers
+from burnish.model.lean import make_lean
 from burnish.model.loading import load_shapes, load_tokenizer
 from burnish.model.signals import logp
 from burnish.objective.compose import Objective
@@ -106,6 +107,7 @@ def forecast(config: Config, registry: Registry) -> Forecast:
             if one is not None:
                 one.to(torch.bfloat16)
     checkpoint_layers(model, config.train.gradient_checkpointing)
+    make_lean(model)
     standing, free = standing_bytes(model, beside.values(), config, device), free_bytes(device)
     train = config.train
     steps = train.steps or num_steps(config.rollout, data, train.epochs, train.batch_size)

@@ -21,6 +21,7 @@ from burnish.model.check import LayoutReport, check_layout
 from burnish.model.checkpointing import checkpoint_layers
 from burnish.model.following import BiasCorrected, Following, Mix
 from burnish.model.kernels import apply_kernels
+from burnish.model.lean import make_lean
 from burnish.model.loading import check_model, load_frozen, load_policy, load_shapes
 from burnish.model.roles import Roles, frozen_model, frozen_policy
 from burnish.model.scorer import Scorer, base_of
@@ -61,6 +62,7 @@ def load_models(
         model.to(accelerator.device)  # sharded models go there piece by piece
 
     apply_kernels(model, config.model.kernels, registry)
+    make_lean(model)
     reference_name, teacher_name = config.reference.model, config.teacher.model
     others = {
         role: load_frozen(name, config.model, registry, tokenizer).to(accelerator.device)

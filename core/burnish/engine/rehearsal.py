@@ -12,7 +12,7 @@ import logging
 import weakref
 from collections.abc import Iterator, Mapping
 from collections.abc import Sequence as List
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from burnish.batch.layout import Kind, lay_out
 from burnish.data.units import Mask, Sequence
 from burnish.model.checkpointing import offloaded
 from burnish.model.head import Beside
+from burnish.model.recipes import by_recipe
 from burnish.model.scorer import Scorer
 from burnish.model.signals import Signal, hidden
 from burnish.model.sites import sites_for
@@ -115,8 +116,8 @@ def _turn(
     sites = sites_for(layout, masks).to(device)
     layout = layout.to(device)
     narrow = AUTOCAST.get(section.precision)
-    moved = offloaded(policy.parameters(), device) if section.offload_activations else nullcontext()
-    with torch.autocast(device.type, narrow, enabled=narrow is not None), moved:
+    kept = offloaded(policy.parameters(), device) if section.offload_activations else by_recipe()
+    with torch.autocast(device.type, narrow, enabled=narrow is not None), kept:
         beside = None
         if other is not None and any(signal.beside for signal in signals):
             with torch.no_grad():

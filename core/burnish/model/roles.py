@@ -29,6 +29,7 @@ from burnish.model.cache import Numbers
 from burnish.model.checkpointing import offloaded
 from burnish.model.hashing import weights_hash
 from burnish.model.head import Beside
+from burnish.model.recipes import by_recipe
 from burnish.model.scorer import Scorer
 from burnish.model.signals import Role, Signal, hidden
 from burnish.model.sites import Sites, sites_for
@@ -105,8 +106,8 @@ class Roles:
             self.forwarded_tokens[role] += layout.num_tokens
             self.forwards[role] += 1
             module = self.policy if role == "policy" else stack.enter_context(self._frozen(role))
-            if self.offload and torch.is_grad_enabled():
-                stack.enter_context(offloaded(module.parameters(), device))
+            if torch.is_grad_enabled():
+                stack.enter_context(offloaded(module.parameters(), device) if self.offload else by_recipe())
             values: tuple[Tensor, ...] = module(layout, sites, signals, beside)
         return dict(zip(signals, values, strict=True))
 

@@ -31,6 +31,7 @@ from burnish.errors import ObjectiveError, did_you_mean
 from burnish.model.adapters import has_adapter
 from burnish.model.check import check_layout
 from burnish.model.hashing import weights_hash
+from burnish.model.lean import make_lean
 from burnish.model.loading import find_model
 from burnish.model.roles import Frozen, Roles
 from burnish.model.scorer import Scorer, base_of
@@ -122,6 +123,8 @@ def evaluate(
         torch.manual_seed(seed)
         for each in {id(each): each for each in (policy, *others.values())}.values():
             stack.enter_context(_own_attention_after(each))
+        for module in make_lean(policy):
+            stack.callback(delattr, module, "forward")
         gradients = stack.enter_context(_gradients(policy))
         kind = check_layout(policy, layout).kind
         budget = max(sum(len(sequence) for unit in units for sequence in unit.sequences) // micro_batches, 1)
