@@ -23,8 +23,8 @@ def same(one: Trajectory, other: Trajectory) -> bool:
         all(np.array_equal(getattr(one, name), getattr(other, name)) for name in arrays)
         and one.tokens.keys() == other.tokens.keys()
         and all(np.array_equal(one.tokens[name], other.tokens[name]) for name in one.tokens)
-        and (one.origin, one.outcome, one.reward, dict(one.rewards))
-        == (other.origin, other.outcome, other.reward, dict(other.rewards))
+        and all(getattr(one, name) == getattr(other, name) for name in ("origin", "outcome", "reward", "said", "error"))
+        and all(dict(getattr(one, name)) == dict(getattr(other, name)) for name in ("rewards", "notes", "columns", "logged"))
     )
 
 
@@ -42,6 +42,33 @@ def test_what_is_written_is_read_to_the_bit(tmp_path: Path) -> None:
     table = pa.ipc.open_file(path.read_bytes()).read_all()
     assert table["outcome"].to_pylist() == ["ok", "timeout"]
     assert table["tokens.old"].to_pylist()[0] is None
+
+
+def test_what_is_written_beside_the_numbers_is_read_too(tmp_path: Path) -> None:
+    """Of many updates, words of any kind, and what a reward wrote down that JSON has no word for."""
+    one = trajectory(0, 0, [5, 6])
+    one = replace(
+        one,
+        versions=np.array([-1, -1, 70_000, 2**31 - 1], np.int32),
+        said=({"role": "assistant", "content": "naïve 学"},),
+        notes={"turns": 2.0},
+        error="RewardError: no",
+        columns={"answer": "四", "when": [1, None]},
+        logged={"length": 1 / 3},
+    )
+    journal = Journal(tmp_path)
+    journal.append(0, [one, replace(trajectory(1, 0, [7]), columns={"path": Path("a/b")})])
+    found = journal.read(0)
+    assert found is not None
+    assert same(found[0], one)
+    assert found[1].columns == {"path": "a/b"}
+
+
+def test_numbers_are_in_order(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    for number in (7, 2, 11, 0, 9, 4):
+        journal.append(number, [trajectory(0, 0, [number])])
+    assert journal.numbers() == [0, 2, 4, 7, 9, 11]
 
 
 def test_a_batch_is_never_written_twice(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from played import trajectory
 from test_supply import Rows
 
+from burnish.errors import RunError
 from burnish.rollout.scheduler import Collected, Pace, Scheduler
 from burnish.rollout.supply import Draw, Place, Supply
 from burnish.rollout.trajectory import Trajectory
@@ -89,9 +90,9 @@ def test_of_more_prompts_the_first_that_finish_and_the_others_come_first_next_ti
     again with 4 and 5, who finish first; and so on until only long ones are left: 0 and 2 with 6 and 7."""
     world = World(length=lambda number: 9 if number in (0, 2) else 1)
     supply = Supply(Rows(), Place())
-    found = run(world, Pace(size=2, extra=2), batches=2, supply=supply)
+    found = run(world, Pace(size=2, extra=2), batches=2, training=3, supply=supply)
     assert [groups(one) for one in found] == [[1, 3], [4, 5]]
-    assert [one.cut for one in found] == [2, 2]
+    assert [(one.cut, one.stale) for one in found] == [(2, 0), (2, 0)]
     assert world.begun == [0, 1, 2, 3, 0, 2, 4, 5]
     assert [draw.number for draw in supply.take(3)] == [0, 2, 6]
     assert world.flying == 0
@@ -163,9 +164,11 @@ def test_a_token_that_is_older_than_it_should_be_is_not_trained_on(allowed: int,
 
 def test_what_found_no_place_and_would_be_too_old_is_cut() -> None:
     """Four groups for batches of one, all of them drawn by 0: one is trained on by 0, one by 1, and then two are of no use."""
-    found = run(World(length=lambda number: 1), Pace(size=1, max_staleness=1, extra=2), batches=3, training=3)
-    assert [one.cut for one in found][:2] == [0, 2]
+    world = World(length=lambda number: 1)
+    found = run(world, Pace(size=1, max_staleness=1, extra=2), batches=2, training=3)
+    assert [one.cut for one in found] == [0, 2]
     assert sum(one.stale for one in found) == 0
+    assert [world.begun.count(number) for number in range(4)] == [1, 1, 2, 2]  # and played again
 
 
 def test_after_more_steps_than_foreseen_nothing_old_is_used_or_waited_for() -> None:
@@ -200,9 +203,96 @@ def test_groups_without_signal_are_replaced_and_handed_out_too() -> None:
 @pytest.mark.parametrize(("refills", "begun"), [(0, 3), (2, 9)])
 def test_the_cap_of_refills(refills: int, begun: int) -> None:
     """Nothing has a signal: after 3 and 3 x refills groups the batch is given up, empty."""
-    world = World(length=lambda number: 1, rewards=lambda number: (1.0, 1.0))
+    world = World(length=lambda number: 1 + number % 3, rewards=lambda number: (1.0, 1.0))
     [found] = run(world, Pace(size=3, filter=True, max_refills=refills), batches=1)
     assert (len(world.begun), found.missing, groups(found)) == (begun, 3, [])
+
+
+def test_members_are_in_order_whoever_finished_first() -> None:
+    [found] = run(World(length=lambda number: 3 - number), Pace(size=3), batches=1)
+    assert [(one.origin.group, one.origin.member) for one in found.trajectories] == [(g, m) for g in range(3) for m in range(2)]
+
+
+def test_a_group_without_signal_is_replaced_while_training() -> None:
+    """0 is trained on, 1 was drawn ahead and has no signal: 2 is begun before the next batch is asked for."""
+    world = World(length=lambda number: 1, rewards=lambda number: (0.0, float(number != 1)))
+    pace = Pace(size=1, max_staleness=1, filter=True, max_refills=5)
+
+    async def session() -> None:
+        scheduler = Scheduler(pace, Supply(Rows(), Place()), world.play)
+        await scheduler.collect(0)
+        await tick()
+        await tick()
+        assert world.begun == [0, 1, 2]
+        await scheduler.stop()
+
+    asyncio.run(session())
+
+
+def test_enough_that_must_be_used_now_are_not_kept_waiting_for_more() -> None:
+    """Two versions allowed, groups 1 and 2 drawn by 0. At 2 both are due, and there is a place for one: 1, which has ended."""
+    ends = {1: asyncio.Event(), 2: asyncio.Event()}
+    world = World(length=lambda number: 1)
+
+    async def play(draw: Draw) -> list[Trajectory]:
+        made = await world.play(draw)
+        if draw.number in ends:
+            await ends[draw.number].wait()
+        return made
+
+    async def session() -> list[Collected]:
+        scheduler, found = Scheduler(Pace(size=1, max_staleness=2), Supply(Rows(), Place()), play), []
+        for number in range(3):
+            world.version = number
+            found.append(await asyncio.wait_for(scheduler.collect(number), 5))
+            await tick()
+            if number == 1:
+                ends[1].set()
+        await scheduler.stop()
+        return found
+
+    found = asyncio.run(session())
+    assert [groups(one) for one in found] == [[0], [3], [1]]
+    assert [one.cut for one in found] == [0, 0, 1]
+
+
+def test_what_is_cut_has_ended_before_it_is_played_again() -> None:
+    flying: set[int] = set()
+
+    async def play(draw: Draw) -> list[Trajectory]:
+        assert draw.number not in flying
+        flying.add(draw.number)
+        try:
+            await (asyncio.sleep(3600) if draw.number == 0 else tick())
+        finally:
+            await tick()  # a backend is told, and answers
+            flying.remove(draw.number)
+        made = trajectory(draw.number, 0, [5])
+        return [replace(one, versions=one.versions * 0) for one in (made, replace(made, origin=replace(made.origin, member=1)))]
+
+    async def session() -> list[int]:
+        scheduler = Scheduler(Pace(size=1, max_staleness=1, extra=1), Supply(Rows(), Place()), play)
+        found = [*groups(await scheduler.collect(0)), *groups(await scheduler.collect(1))]
+        await scheduler.stop()
+        return found
+
+    assert asyncio.run(session()) == [1, 2]
+
+
+def test_a_backend_that_always_draws_from_old_weights_is_given_up() -> None:
+    """After 32 batches' worth of groups, and not sooner."""
+    world = World(length=lambda number: 1, version=5)
+    scheduler = Scheduler(Pace(size=2), Supply(Rows(), Place()), world.play)
+
+    async def session() -> None:
+        try:
+            await asyncio.wait_for(scheduler.collect(6), 20)
+        finally:
+            await scheduler.stop()
+
+    with pytest.raises(RunError, match="65 groups in a row have tokens of weights before 6"):
+        asyncio.run(session())
+    assert {*world.begun} == {0, 1}
 
 
 def test_what_a_group_raises_is_raised_to_who_collects() -> None:

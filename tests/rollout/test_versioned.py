@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from played import Scripted
 
 from burnish.config.sections import SamplingSection
+from burnish.rollout import versioned
 from burnish.rollout.contract import Capabilities
 from burnish.rollout.sampler import Completion
 from burnish.rollout.versioned import Versioned
@@ -63,6 +66,36 @@ def test_one_that_can_is_not_and_counts_by_what_a_completion_began_with() -> Non
     assert (first.versions, second.versions) == ([1, 1], [2, 2])
 
 
+@pytest.mark.parametrize("adapter", [False, True])
+@pytest.mark.parametrize(("in_flight", "drew"), [(False, 2), (True, 1)])
+def test_a_request_that_comes_during_an_update(in_flight: bool, drew: int, adapter: bool) -> None:
+    """It waits until the weights are there, or counts as drawn by those before: which of its ids are new is not known."""
+
+    begun, loaded = asyncio.Event(), asyncio.Event()
+
+    class Loading(Slow):
+        async def update(self, version: int, weights: Mapping[str, Any]) -> Any:
+            begun.set()
+            await loaded.wait()
+            return await super().update(version, weights)
+
+        async def load_adapter(self, version: int, weights: Mapping[str, Any], config: Any) -> Any:
+            return await self.update(version, weights)
+
+    async def session() -> Completion:
+        backend = Versioned(Loading(in_flight))
+        backend.version = 1
+        update = asyncio.create_task(backend.load_adapter(2, {}, None) if adapter else backend.update(2, {}))
+        await begun.wait()
+        request = asyncio.create_task(backend.generate([1], SAMPLING, 0))
+        await asyncio.sleep(0.001)
+        loaded.set()
+        await update
+        return await asyncio.wait_for(request, 5)
+
+    assert asyncio.run(session()).versions == [drew, drew]
+
+
 def test_what_a_backend_says_itself_stands() -> None:
     class Says(Slow):
         async def generate(self, *arguments: Any, **options: Any) -> Completion:
@@ -84,15 +117,36 @@ def test_a_cancelled_request_does_not_hold_an_update_up() -> None:
     assert asyncio.run(session()) == 0
 
 
-def test_idle_time_is_that_without_requests() -> None:
-    async def session() -> tuple[float, float]:
-        backend = Versioned(Slow())
-        await asyncio.sleep(0.05)
-        await backend.generate([1], SAMPLING, 0)
-        before = backend.idle_s
-        await asyncio.gather(*(backend.generate([1], SAMPLING, seed) for seed in range(3)))
-        return before, backend.idle_s
+def test_idle_time_is_that_without_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One request from 10 to 15, one from 12 to 20, one from 24 on: 10 + 4 seconds without any."""
+    now = [0.0]
+    monkeypatch.setattr(versioned, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    ends = [asyncio.Event() for _ in range(3)]
 
-    before, after = asyncio.run(session())
-    assert before >= 0.05
-    assert after - before < 0.05
+    class Held(Scripted):
+        async def generate(self, ids: Sequence[int], sampling: SamplingSection, seed: int = 0) -> Completion:
+            await ends[seed].wait()
+            return await super().generate(ids, sampling, seed)
+
+    async def session() -> list[float]:
+        backend = Versioned(Held(lambda ids, seed: [7]))
+        tasks, idle = list[asyncio.Task[Completion]](), list[float]()
+        for seconds, ended in ((10, None), (12, None), (15, 0), (20, 1), (24, None), (25, 2)):
+            now[0] = seconds
+            if ended is None:
+                tasks.append(asyncio.create_task(backend.generate([1], SAMPLING, len(tasks))))
+                await asyncio.sleep(0.001)
+            else:
+                ends[ended].set()
+                await tasks[ended]
+            idle.append(backend.idle_s)
+        return idle
+
+    assert asyncio.run(session()) == [10, 10, 10, 10, 14, 14]
+
+
+def test_it_closes_the_backend() -> None:
+    backend = Scripted(lambda ids, seed: [7])
+    backend.asked.append(((1,), 1.0, 0))
+    asyncio.run(Versioned(backend).close())
+    assert not backend.asked

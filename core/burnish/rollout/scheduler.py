@@ -151,10 +151,10 @@ class Scheduler:
         """Whether a batch can be made, and nothing in flight would be too old for the next one; where late ones are cut, they
         are not waited for."""
         if len(self._ready) < self._wanted:
-            return bool(self._errors)
+            return False
         due = sum(self._is_due(oldest(group, self.version)) for group in self._ready.values())
         waits = not self.pace.extra and due < self._wanted and any(self._is_due(one.version) for one in self._flying.values())
-        return not waits or bool(self._errors)
+        return not waits
 
     def _is_due(self, version: int) -> bool:
         """Whether what these weights drew must be trained on now or never."""

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import os
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 from burnish_code import sandbox
-from burnish_code.jail import UNUSED_UID
+from burnish_code.jail import UNUSED_UID, Jail
 from burnish_code.programs import program_in, read_tests
 from burnish_code.reward import Code
 from burnish_code.sandbox import Isolation, Output, Sandbox, isolation_here
 
+import burnish
 from burnish.errors import RewardError
 from burnish.registry import load
 from burnish.rollout.rewards import load_reward, run_rewards
@@ -25,6 +31,16 @@ TESTS = ["assert add(1, 2) == 3", "assert add(-1, 1) == 0"]
 PATIENT = 20.0  # seconds of the processor, so that a busy machine fails nothing
 
 
+# A process of root that becomes another account, and may then write its own maps of accounts like any that was begun as one.
+POWERLESS = """
+import ctypes, os, sys
+sys.path[:0] = sys.argv[2:]
+from burnish_code import jail, kernel
+os.setgroups([])
+os.setgid(5678)
+os.setuid(1234)
+ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)
+"""
 # As many processes as it may make, each of which does nothing for a minute.
 MANY = """
 import os, time
@@ -197,6 +213,39 @@ def test_nothing_is_written_but_scratch(isolation: Isolation, tmp_path: Path) ->
 def test_it_has_no_power_over_others(isolation: Isolation, call: str) -> None:
     # By namespaces its parent is process 1 of its own world, which it cannot kill, and to kill all is to kill nobody else.
     assert tried(isolation, call) in ("PermissionError", "ProcessLookupError", "None")
+
+
+def test_it_is_an_account_that_nobody_has(isolation: Isolation) -> None:
+    """Root's programs are: by namespaces, with a group of that number and no other. Anybody else's stay who they are."""
+    own = f"os.getuid() == os.getgid() > {UNUSED_UID}, os.getgroups()"
+    if isolation == "landlock" or os.geteuid() != 0:
+        own = f"(os.getuid(), os.getgid()) == {(os.getuid(), os.getgid())}, []"
+    assert tried(isolation, f"({own})") == "(True, [])"
+
+
+def test_open_files_are_limited(isolation: Isolation) -> None:
+    assert tried(isolation, "len([os.dup(1) for _ in range(32)])") == "32"
+    assert tried(isolation, "len([os.dup(1) for _ in range(64)])") == "OSError"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="who is not root shuts programs in as such in every other test")
+def test_an_account_without_power_shuts_programs_in_too(tmp_path: Path) -> None:
+    """In a user namespace of its own, where it stays who it is. Account and group differ: neither stands for the other."""
+    limits = {"memory_bytes": 1 << 29, "file_bytes": 1 << 20, "cpu_s": 20, "processes": 4, "number": 0}
+    given = Jail(isolation="namespaces", root=str(tmp_path), readable=[], command=["/usr/bin/id"], **limits)
+    tmp_path.chmod(0o755)
+    for folder in tmp_path.parents[:2]:
+        folder.chmod(0o755)
+
+    def powerless(then: str) -> subprocess.CompletedProcess[str]:
+        places = [str(Path(module.__file__ or "").parents[1]) for module in (burnish, sandbox)]
+        command = [sys.executable, "-c", POWERLESS + then, json.dumps(asdict(given)), *places]
+        return subprocess.run(command, capture_output=True, text=True, cwd="/", check=False)
+
+    if powerless("kernel.unshare(kernel.NEW_USER)").returncode:
+        pytest.skip("accounts other than root cannot have user namespaces here")
+    done = powerless("jail.main()")
+    assert done.stdout.strip() == "uid=1234 gid=5678 groups=5678", done.stderr
 
 
 def test_no_namespace_and_no_old_kind_of_call(isolation: Isolation) -> None:

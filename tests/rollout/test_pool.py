@@ -1,0 +1,164 @@
+"""The processes of a reward, from outside: another program stands in for the worker and says what a test tells it to."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from burnish.errors import RewardError
+from burnish.rollout import pool
+from burnish.rollout.asking import Answer, Failure
+from burnish.rollout.pool import HEADER, Made, Pool, _Process
+from burnish.rollout.rewards import call_of
+
+WORKER = """
+import json, os, struct, sys, time
+lives = sorted(open(sys.argv[1]).read().split())  # the files of the processes to come, first to last
+mine = lives[0]
+open(sys.argv[1], "w").write(" ".join(lives[1:] or lives[:1]))
+for act in json.load(open(mine)):  # the first answers the introduction, the others a call each
+    [length] = struct.unpack("<q", sys.stdin.buffer.read(8))
+    sys.stdin.buffer.read(length)
+    if "after" in act:
+        time.sleep(act["after"])
+    sys.stdout.buffer.write(bytes.fromhex(act.get("bytes", "")))
+    sys.stdout.buffer.flush()
+    if "status" in act:
+        os._exit(act["status"])
+time.sleep(60)
+"""
+CALL = call_of(["p"], ["c"], [[1]], {}, whose=["row 3 of main"])
+
+
+def says(value: Any, **how: Any) -> dict[str, Any]:
+    """One act: a value, as the worker sends it."""
+    content = pickle.dumps(value)
+    return {"bytes": (HEADER.pack(len(content)) + content).hex(), **how}
+
+
+def answer(value: float, **how: Any) -> dict[str, Any]:
+    return says(Answer([value]), **how)
+
+
+READY = says("ready")
+
+
+class Lives:
+    """What the processes that are started one after another do; the last one's is that of all later ones."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder, self.begun = folder, 0
+        popen = subprocess.Popen
+
+        def start(command: list[str], **options: Any) -> Any:
+            self.begun += 1
+            assert command == [sys.executable, "-m", "burnish.rollout.pool_worker"]
+            return popen([sys.executable, "-IS", "-c", WORKER, str(folder / "lives")], **options)
+
+        monkeypatch.setattr(pool, "subprocess", SimpleNamespace(Popen=start, PIPE=subprocess.PIPE))
+
+    def __call__(self, *lives: list[dict[str, Any]]) -> _Process:
+        for number, life in enumerate(lives):
+            (self.folder / f"{number}.json").write_text(json.dumps(life))
+        (self.folder / "lives").write_text(" ".join(str(self.folder / f"{number}.json") for number in range(len(lives))))
+        return _Process(Made("mine", {}), 1000)
+
+
+@pytest.fixture
+def lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lives:
+    return Lives(tmp_path, monkeypatch)
+
+
+def asked(process: _Process, time_limit: float | None = 20.0) -> Any:
+    """The one value of an answer."""
+    [value] = process.ask("mine", CALL, time_limit).values
+    return value
+
+
+def test_what_a_process_says_before_it_is_ready_is_raised(lives: Lives) -> None:
+    with pytest.raises(RewardError, match="the file is half a file"):
+        asked(lives([says(RewardError("the file is half a file")), answer(1.0)]))
+
+
+def test_a_process_that_dies_before_it_is_ready(lives: Lives) -> None:
+    with pytest.raises(RewardError, match="a process of the reward 'mine' died before it was ready"):
+        asked(lives([{"status": 1}]))
+
+
+def test_a_process_that_is_never_ready(lives: Lives, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "STARTS_S", 0.3)
+    process = lives([{"after": 60}], [READY, answer(2.0)])
+    with pytest.raises(RewardError, match=r"a process of the reward 'mine' was not ready after 0\.3 s"):
+        asked(process)
+    monkeypatch.setattr(pool, "STARTS_S", 60.0)
+    assert asked(process) == 2.0
+
+
+def test_what_the_reward_cannot_do_at_all_is_raised(lives: Lives) -> None:
+    process = lives([READY, says(RewardError("the reward 'mine' returned 2 for 1 completions")), answer(2.0)])
+    with pytest.raises(RewardError, match="returned 2 for 1 completions"):
+        asked(process)
+    assert (asked(process), lives.begun) == (2.0, 1)
+
+
+def test_a_late_answer_is_nobody_elses(lives: Lives) -> None:
+    process = lives([READY, answer(1.0, after=1.0)], [READY, answer(2.0)])
+    late = asked(process, 0.2)
+    assert isinstance(late, Failure)
+    assert late.outcome == "timeout"
+    assert late.sentence == "the reward 'mine' took longer than its time limit of 0.2 s for row 3 of main"
+    assert (asked(process), lives.begun) == (2.0, 2)
+
+
+@pytest.mark.parametrize("act", [{"status": 3}, {**answer(1.0), "status": 3}], ids=["nothing", "half"])
+def test_a_process_that_dies_over_a_call(lives: Lives, act: dict[str, Any]) -> None:
+    process = lives([READY, {**act, "bytes": act.get("bytes", "")[:-2]}], [READY, answer(2.0)])
+    died = asked(process)
+    assert isinstance(died, Failure)
+    assert died.sentence == "the process of the reward 'mine' died with status 3 over row 3 of main"
+    assert (asked(process), lives.begun) == (2.0, 2)
+
+
+def test_a_process_that_died_since_is_replaced(lives: Lives) -> None:
+    process = lives([READY, answer(1.0, status=0)], [READY, answer(2.0)])
+    assert asked(process) == 1.0
+    assert process._process is not None
+    process._process.wait(10)
+    assert (asked(process), lives.begun) == (2.0, 2)
+
+
+def test_calls_are_counted_for_each_process(lives: Lives) -> None:
+    """Three calls each: the first dies over its second, the second has its three, and then a third begins."""
+    process = lives([READY, answer(1.0), {"status": 3}], [READY, *(answer(2.0) for _ in range(9))])
+    process._recycle = 3
+    asked(process)
+    asked(process)
+    assert ([asked(process) for _ in range(3)], lives.begun) == ([2.0, 2.0, 2.0], 2)
+    assert (asked(process), lives.begun) == (2.0, 3)
+
+
+def test_what_cannot_leave_this_process_stays(lives: Lives) -> None:
+    """A tokenizer and the objects that played; the state goes without its class."""
+
+    class Here:
+        def __init__(self) -> None:
+            self.global_step = 7
+
+    seen = []
+    lives([READY, answer(1.0)])
+    made = Pool("mine", Made("mine", {}), 1)
+    one = made._idle.get()
+    one.ask = lambda label, call, limit: seen.append(call) or Answer([1.0])  # type: ignore[func-returns-value, method-assign, assignment]
+    made._idle.put(one)
+    call = call_of(["p"], ["c"], [[1]], {}, state=Here(), tokenizer=object(), instances=[object()])
+    assert made(call).values == [1.0]
+    [given] = seen
+    assert (given.tokenizer, given.instances, given.state) == (None, (), SimpleNamespace(global_step=7))
+    assert pickle.loads(pickle.dumps(given)) == given
