@@ -27,6 +27,8 @@ from burnish.errors import ConfigError, ModelError
 from burnish.rollout.contract import Capabilities, Receipt
 from burnish.rollout.sampler import Completion
 from burnish_vllm.exchange import write_adapter, write_weights
+from burnish_vllm.ipc import is_here
+from burnish_vllm.owned import OwnFolder, remove_left
 from burnish_vllm.server import START, OtherWeights, Server, Unreachable
 
 if TYPE_CHECKING:
@@ -56,13 +58,25 @@ class _Sent:
     receipt: Receipt
 
 
+def check_transfer(transfer: str, servers: Sequence[str], where: str) -> None:
+    """ConfigError where weights cannot go to the servers in this way. where: the key that names it."""
+    if transfer in ("nccl", "ipc") and not torch.cuda.is_available():
+        other = "`gloo` or `file`" if transfer == "nccl" else "`file`"
+        raise ConfigError(f"{where}: `{transfer}` takes weights from a GPU, and there is none; use {other}")
+    if transfer == "ipc" and (elsewhere := [url for url in servers if not is_here(url)]):
+        raise ConfigError(
+            f"{where}: `ipc` lends memory of this machine's GPUs, and {elsewhere[0]} may be another machine; use `nccl` or "
+            "`file`, or the address 127.0.0.1 where it is this one"
+        )
+
+
 class VLLM:
     """vLLM servers over HTTP.
 
     servers: their addresses, `http://HOST:PORT` or `unix:PATH`. dtype: in which they hold weights, as their `--dtype` says.
-    transfer: how weights go there: as a file in `folder`, or over the network (`gloo`; `nccl` from GPU to GPUs, none of them
-    the same). folder: where weights are left, for `file` and for adapters on a disk that the servers see too; none for a
-    temporary one. adapters: whether a LoRA
+    transfer: how weights go there: as a file in `folder`, over the network (`gloo`; `nccl` from GPU to GPUs, none of them the
+    same), or in memory of the GPUs that servers on this machine share with this process (`ipc`). folder: where weights are
+    left, for `file` and for adapters on a disk that the servers see too; none for a temporary one. adapters: whether a LoRA
     adapter is sent alone, to servers started with `--enable-lora`; else it is sent merged into all weights. in_flight: whether
     completions go on when new weights come; else they are waited for. patience: seconds for which a server that is gone is
     waited for. timeout: seconds of one request.
@@ -73,7 +87,7 @@ class VLLM:
         *,
         servers: list[str] = [HERE],  # noqa: B006 - shown in configs as it is, and never changed
         dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16",
-        transfer: Literal["file", "gloo", "nccl"] = "file",
+        transfer: Literal["file", "gloo", "nccl", "ipc"] = "file",
         folder: str | None = None,
         adapters: bool = False,
         in_flight: bool = False,
@@ -82,16 +96,14 @@ class VLLM:
     ) -> None:
         if not servers:
             raise ValueError("servers: name at least one")
-        if transfer == "nccl" and not torch.cuda.is_available():
-            raise ConfigError(
-                "rollout.backend.vllm.transfer: `nccl` takes weights from a GPU, and there is none; use `gloo` or `file`"
-            )
-        self.servers = [Server(url.rstrip("/"), transfer=transfer, timeout=timeout) for url in servers]
+        check_transfer(transfer, servers, "rollout.backend.vllm.transfer")
+        # Other threads, where transfers run, would begin with the first GPU.
+        device = torch.device("cuda", torch.cuda.current_device()) if transfer == "nccl" else torch.device("cpu")
+        self.servers = [Server(url.rstrip("/"), transfer=transfer, timeout=timeout, device=device) for url in servers]
         self.capabilities = Capabilities(adapters=adapters, in_flight=in_flight, dtype=dtype, replicas=len(servers))
         self.patience, self.timeout = patience, timeout
-        # Gone with this object, or with the process, should nobody close it.
-        self._ours = None if folder else tempfile.TemporaryDirectory(prefix="burnish-vllm-", ignore_cleanup_errors=True)
-        self._folder = Path(self._ours.name if self._ours is not None else str(folder)).absolute()
+        self._around, self._private = Path(folder or tempfile.gettempdir()), not folder
+        self._own: OwnFolder | None = None  # in it, from the first weights on
         self._run = uuid.uuid4().hex[:8]  # tells the weights of this run from those of others on the same servers
         self._sent: _Sent | None = None
         self._old: list[Path] = []  # what was sent before, and may still be in use
@@ -125,8 +137,7 @@ class VLLM:
 
     async def _send(self, version: int, write: Callable[[Path, str], Path]) -> Receipt:
         tag = f"{self._run}:{version}"
-        self._folder.mkdir(parents=True, exist_ok=True)
-        path = await asyncio.to_thread(write, self._folder, f"{self._run}-{version}-{uuid.uuid4().hex[:8]}")
+        path = await asyncio.to_thread(lambda: write(self._folder(), f"{self._run}-{version}-{uuid.uuid4().hex[:8]}"))
         receipts = await asyncio.gather(*(self._push(server, path, tag) for server in self.servers))
         for server, receipt in zip(self.servers, receipts, strict=True):
             if receipt != receipts[0]:
@@ -135,6 +146,14 @@ class VLLM:
         self._old += [before.path] if before is not None else []
         self._drop([path for path in self._old if not any(server.uses(path) for server in self.servers)])
         return receipts[0]
+
+    def _folder(self) -> Path:
+        """Where weights are left; what runs that were killed have left beside it is removed."""
+        if self._own is None:
+            self._own = OwnFolder(self._around, private=self._private)
+        else:
+            remove_left(self._around)
+        return self._own.path
 
     def _drop(self, paths: list[Path]) -> None:
         self._old = [path for path in self._old if path not in paths]
@@ -159,10 +178,9 @@ class VLLM:
             if loop is asyncio.get_running_loop():
                 await session.client.aclose()
         self._sessions.clear()
-        if self._ours is not None:
-            self._ours.cleanup()
-        elif self._sent is not None:
-            self._drop([*self._old, self._sent.path])
+        if self._own is not None:
+            self._own.remove()
+            self._own = None
 
     async def _push(self, server: Server, path: Path, tag: str) -> Receipt:
         """Weights for one server, waiting for it where it is gone."""

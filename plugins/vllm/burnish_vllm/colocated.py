@@ -24,7 +24,8 @@ from burnish.config.sections import SamplingSection
 from burnish.errors import ConfigError, ModelError
 from burnish.rollout.contract import Capabilities, Receipt
 from burnish.rollout.sampler import Completion
-from burnish_vllm.backend import VLLM
+from burnish_vllm.backend import VLLM, check_transfer
+from burnish_vllm.owned import OwnFolder
 from burnish_vllm.serve import ADAPTERS, OWNED
 
 if TYPE_CHECKING:
@@ -40,9 +41,10 @@ class Colocated:
     """A vLLM engine that this process starts, lets sleep, and ends.
 
     model: the one that is trained, as vLLM finds it: a folder, or a name of the hub. python: of vLLM's environment, none for
-    this one. options: vLLM's own, such as `--gpu-memory-utilization=0.4`. dtype: in which it holds weights. adapters: whether a
-    LoRA adapter is sent alone. sleep: whether it gives the GPUs' memory back while the model is trained; its weights wait in
-    the host's. patience: seconds in which it must be ready. timeout: seconds of one request.
+    this one. options: vLLM's own, such as `--gpu-memory-utilization=0.4`. dtype: in which it holds weights. transfer: how they
+    go there: as a file, or in memory of the GPUs that both use (`ipc`). adapters: whether a LoRA adapter is sent alone. sleep:
+    whether it gives the GPUs' memory back while the model is trained; its weights wait in the host's. patience: seconds in
+    which it must be ready. timeout: seconds of one request.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Colocated:
         python: str | None = None,
         options: list[str] = [],  # noqa: B006 - shown in configs as it is, and never changed
         dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16",
+        transfer: Literal["file", "ipc"] = "file",
         adapters: bool = False,
         sleep: bool = True,
         patience: float = 600.0,
@@ -61,13 +64,15 @@ class Colocated:
             raise ConfigError(
                 "rollout.backend.vllm_colocated.sleep: there is no GPU, whose memory vLLM could give back; set `sleep: false`"
             )
-        self._folder = tempfile.TemporaryDirectory(prefix="burnish-vllm-", ignore_cleanup_errors=True)
-        self._socket, self._log = Path(self._folder.name) / "socket", Path(self._folder.name) / "log"
+        check_transfer(transfer, [], "rollout.backend.vllm_colocated.transfer")
+        self._folder = OwnFolder(Path(tempfile.gettempdir()), private=True)
+        self._socket, self._log = self._folder.path / "socket", self._folder.path / "log"
         more = [*(["--enable-sleep-mode"] if sleep else []), *([ADAPTERS] if adapters else [])]
         self._command = [python or sys.executable, "-m", "burnish_vllm.serve", model, "--uds", str(self._socket)]
         self._command += ["--dtype", dtype, *more, *options]
         self._sleeps, self._patience = sleep, patience
-        self._asked = VLLM(servers=[f"unix:{self._socket}"], dtype=dtype, adapters=adapters, patience=5.0, timeout=timeout)
+        asked: dict[str, Any] = {"dtype": dtype, "transfer": transfer, "adapters": adapters, "timeout": timeout}
+        self._asked = VLLM(servers=[f"unix:{self._socket}"], patience=5.0, **asked)
         self.capabilities: Capabilities = self._asked.capabilities
         self._process: subprocess.Popen[bytes] | None = None
         self._asleep = False
@@ -117,7 +122,7 @@ class Colocated:
                 os.killpg(self._process.pid, 9)
                 await asyncio.to_thread(self._process.wait)
             self._process = None
-        self._folder.cleanup()
+        self._folder.remove()
 
     async def _awake(self) -> None:
         """It is there, and does not sleep."""

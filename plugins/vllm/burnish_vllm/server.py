@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import torch
 
 from burnish.config.sections import SamplingSection
 from burnish.errors import ModelError
@@ -25,6 +26,7 @@ from burnish.rollout.contract import Held, Receipt
 from burnish.rollout.sampler import Completion
 from burnish.rollout.waiting import in_thread
 from burnish_vllm.exchange import SHOW, read_receipts, read_weights
+from burnish_vllm.ipc import lent, own_gpus, taken_back
 from burnish_vllm.wire import Wire, announcement, reached_at
 
 START = "start the server with `python -m burnish_vllm.serve MODEL`"
@@ -49,7 +51,9 @@ class Server:
     """url: without a path, or `unix:` and the path of a socket. name: of the model in requests; asked of the server when None.
     tag: of the weights that it was last sent, None before; coming: of those that it is being sent. adapter: what requests name
     instead of the model, and its tag. drawing: completions that are being drawn, by the name that was asked. transfer: how
-    weights go there, `file` or a kind of wire; wire: where there is one; timeout: seconds for which its ends wait."""
+    weights go there, `file`, `ipc` or a kind of wire; wire: where there is one; timeout: seconds for which its ends wait;
+    device: the trainer's GPU, where it sends from one. gpus: those that its workers share with this process, which lends them
+    memory there."""
 
     url: str
     name: str | None = None
@@ -60,6 +64,8 @@ class Server:
     transfer: str = "file"
     wire: Wire | None = None
     timeout: float = 600.0
+    device: torch.device = torch.device("cpu")
+    gpus: dict[str, torch.device] = field(default_factory=dict)
 
     @property
     def host(self) -> str:
@@ -112,7 +118,7 @@ class Server:
         """Let it load a file; what its workers say they loaded. keep: requests are frozen meanwhile, and go on with the new
         weights; else they are waited for. ModelError where the server refuses or its workers disagree."""
         if self.tag is None:
-            await self._meet(client)
+            await self._meet(client, receipts)
         await self._post(client, f"/pause?mode={'keep' if keep else 'wait'}", None)
         try:
             await self._open(client)
@@ -129,18 +135,41 @@ class Server:
         finally:
             await self._post(client, "/resume", None)
             self.coming = None
+            if self.transfer == "ipc":
+                taken_back()
         self.tag, self.adapter = tag, None
         return await self._receipt(client, read_receipts(receipts) if self.wire is None else self.wire.reports(receipts.name))
 
-    async def _meet(self, client: httpx.AsyncClient) -> None:
+    async def _meet(self, client: httpx.AsyncClient, receipts: Path) -> None:
         """Make the connection for weights, where they need one."""
         self.wire = None
         if self.transfer == "file":
-            await self._post(client, "/init_weight_transfer_engine", {"init_info": {}})
-            return
-        meeting, store = Wire.listen(reached_at(self.url), self.transfer, await self._workers(client), self.timeout)
-        asked = self._post(client, "/init_weight_transfer_engine", {"init_info": {"meeting": asdict(meeting)}})
-        _, self.wire = await asyncio.gather(asked, in_thread(lambda: Wire.join(meeting, 0, store)))
+            await self._begin(client, {})
+        elif self.transfer == "ipc":
+            self.gpus = await self._shared_gpus(client, receipts / "gpus")
+        else:
+            workers = await self._workers(client)
+            meeting, store = Wire.listen(reached_at(self.url), self.transfer, workers, self.timeout)
+            joined = in_thread(lambda: Wire.join(meeting, 0, self.device, store))
+            _, self.wire = await asyncio.gather(self._begin(client, {"meeting": asdict(meeting)}), joined)
+
+    async def _begin(self, client: httpx.AsyncClient, info: dict[str, Any]) -> None:
+        await self._post(client, "/init_weight_transfer_engine", {"init_info": info})
+
+    async def _shared_gpus(self, client: httpx.AsyncClient, folder: Path) -> dict[str, torch.device]:
+        """The workers' GPUs, which are this process' own too; ModelError where one is not."""
+        await self._begin(client, {"gpus": str(folder)})
+        own, theirs, workers = own_gpus(), [one["gpu"] for one in read_receipts(folder)], await self._workers(client)
+        if len(theirs) != workers:
+            raise ModelError(f"{self.url} has {workers} workers, of which {len(theirs)} say on which GPU they are; {START}")
+        for gpu in theirs:
+            if gpu not in own:
+                raise ModelError(
+                    f"{self.url} has a worker on {f'the GPU {gpu}' if gpu else 'a CPU'}; `ipc` lends it memory of a GPU that "
+                    f"this process sees too, and that sees {', '.join(own) or 'none'} (CUDA_VISIBLE_DEVICES): use `nccl` or "
+                    "`file`"
+                )
+        return {gpu: own[gpu] for gpu in theirs}
 
     async def _open(self, client: httpx.AsyncClient) -> None:
         """Begin an update; one that a trainer has left open, because it was killed, is ended first."""
@@ -157,8 +186,13 @@ class Server:
                 await self._post(client, path, body)
 
     async def _transfer(self, client: httpx.AsyncClient, path: Path, receipts: Path) -> None:
-        """Weights, by their path or over the wire."""
+        """Weights, by their path, over the wire or out of lent memory."""
         wire = self.wire
+        if self.transfer == "ipc":
+            chunks = lent(read_weights(path), self.gpus)
+            while (chunk := await in_thread(lambda: next(chunks, None))) is not None:
+                await self._post(client, "/update_weights", {"update_info": {"receipts": str(receipts), **chunk}})
+            return
         if wire is None:
             await self._post(client, "/update_weights", {"update_info": {"path": str(path), "receipts": str(receipts)}})
             return
@@ -169,6 +203,7 @@ class Server:
             )
         except (ModelError, Unreachable):
             self.tag = None  # whatever hangs on the wire now, the next update goes over a new one
+            wire.cut()
             raise
 
     async def load_adapter(self, client: httpx.AsyncClient, folder: Path, receipts: Path, tag: str) -> Receipt:

@@ -19,8 +19,6 @@ import torch
 from torch import Tensor
 from torch.distributed import PrefixStore, ProcessGroupGloo, TCPStore  # type: ignore[attr-defined]
 
-KINDS = ("gloo", "nccl")
-
 
 @dataclass(frozen=True)
 class Meeting:
@@ -39,8 +37,8 @@ class Wire:
 
     store: TCPStore
     group: Any
-    world: int
     device: torch.device
+    world: int
 
     @classmethod
     def listen(cls, address: str, kind: str, workers: int, timeout: float) -> tuple[Meeting, TCPStore]:
@@ -49,20 +47,15 @@ class Wire:
         return Meeting(address, store.port, kind, workers + 1, timeout), store
 
     @classmethod
-    def join(cls, meeting: Meeting, rank: int, store: TCPStore | None = None) -> Wire:
-        """Everybody's second half, which ends when all are there. store: the trainer's own."""
+    def join(cls, meeting: Meeting, rank: int, device: torch.device, store: TCPStore | None = None) -> Wire:
+        """Everybody's second half, which ends when all are there. device: this end's GPU, where they are to talk GPU to GPU;
+        store: the trainer's own."""
         limit = timedelta(seconds=meeting.timeout)
         if store is None:
             store = TCPStore(meeting.address, meeting.port, None, False, limit, wait_for_workers=False)
-        among = PrefixStore("weights", store)
-        if meeting.kind == "gloo":
-            return cls(store, ProcessGroupGloo(among, rank, meeting.world, limit), meeting.world, torch.device("cpu"))
-        from torch.distributed import ProcessGroupNCCL
-
-        options = ProcessGroupNCCL.Options()
-        options._timeout = limit
-        device = torch.device("cuda", torch.cuda.current_device())
-        return cls(store, ProcessGroupNCCL(among, rank, meeting.world, options), meeting.world, device)
+        wire = cls(store, *_group(meeting, rank, device, PrefixStore("weights", store), limit), meeting.world)
+        wire.group.broadcast(torch.zeros(1, dtype=torch.uint8, device=wire.device), 0).wait()  # only now they know each other
+        return wire
 
     def send(self, weights: Iterable[tuple[str, Tensor]]) -> None:
         """The trainer's tensors, in the order in which they were announced."""
@@ -84,6 +77,11 @@ class Wire:
         self.group.broadcast(_bytes(tensor), 0).wait()
         return name, tensor
 
+    def cut(self) -> None:
+        """After a failure: whatever still waits for the other ends waits no longer. Of `nccl` it would else end the process."""
+        if self.device.type == "cuda":
+            self.group.abort()
+
     def report(self, key: str, rank: int, receipt: Mapping[str, Any]) -> None:
         """A worker's receipt, for the trainer."""
         self.store.set(f"{key}/{rank}", json.dumps(dict(receipt)))
@@ -91,6 +89,17 @@ class Wire:
     def reports(self, key: str) -> list[dict[str, Any]]:
         """The receipts of all workers."""
         return [json.loads(self.store.get(f"{key}/{rank}")) for rank in range(1, self.world)]
+
+
+def _group(meeting: Meeting, rank: int, device: torch.device, store: Any, limit: timedelta) -> tuple[Any, torch.device]:
+    """The group, and where what travels in it lies."""
+    if meeting.kind == "gloo":
+        return ProcessGroupGloo(store, rank, meeting.world, limit), torch.device("cpu")
+    from torch.distributed import ProcessGroupNCCL
+
+    options = ProcessGroupNCCL.Options()
+    options._timeout = limit
+    return ProcessGroupNCCL(store, rank, meeting.world, options), device
 
 
 def announcement(weights: Iterable[tuple[str, Tensor]]) -> list[list[Any]]:

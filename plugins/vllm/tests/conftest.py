@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from burnish_vllm.ipc import lent
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -19,7 +21,9 @@ from burnish.testing import tiny_model, tiny_tokenizer
 sys.path.insert(0, str(Path(__file__).parent))  # the fake server lies here
 
 from fake_vllm import FakeVLLM
+from without_gpu import GPU, reduce_tensor
 
+LENT = 20_000  # bytes that are lent at a time: the tiny model takes several chunks
 Start = Callable[..., FakeVLLM]
 
 
@@ -59,6 +63,16 @@ def vllm_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_model().save_pretrained(folder)
     tiny_tokenizer().save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def played(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The host's memory is that of a GPU, which this process can lend."""
+    monkeypatch.setattr("burnish_vllm.ipc.reduce_tensor", reduce_tensor)
+    monkeypatch.setattr("burnish_vllm.server.own_gpus", lambda: {GPU: torch.device("cpu")})
+    monkeypatch.setattr("burnish_vllm.server.taken_back", lambda: None)
+    monkeypatch.setattr("burnish_vllm.server.lent", partial(lent, limit=LENT))
+    monkeypatch.setattr("burnish_vllm.backend.torch.cuda.is_available", lambda: True)
 
 
 @pytest.fixture

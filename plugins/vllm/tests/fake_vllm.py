@@ -14,10 +14,12 @@ from typing import Any
 
 import torch
 from burnish_vllm.exchange import ADAPTER, ADAPTER_CONFIG, held, noted, read_weights, receipt_of, write_receipt
+from burnish_vllm.ipc import arguments_of
 from burnish_vllm.wire import Meeting, Wire
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from without_gpu import GPU, rebuild_cuda_tensor
 
 from burnish.config.sections import SamplingSection
 from burnish.rollout.sampler import HFSampler
@@ -42,6 +44,8 @@ class FakeVLLM:
         self.drops_cache = self.takes_adapters = True
         self.sleeps = self.updating = False
         self.wire: Wire | None = None
+        self.gpu = GPU  # where it says that its worker is
+        self.taken: tuple[dict[str, Any], set[str]] = ({}, set())  # of an update: what came, and what is still missing
         self.adapters: dict[str, HFSampler] = {}
         self.connections: list[socket.socket] = []
         self.holding = threading.Event()  # set while completions may end
@@ -125,6 +129,7 @@ class FakeVLLM:
             case "/start_weight_update":
                 self._must_be(updating=False, path=route)
                 self.updating = True
+                self.taken = ({}, set(self.model.state_dict()) - {"lm_head.weight"})
             case "/finish_weight_update":
                 self._must_be(updating=True, path=route)
                 self.updating = False
@@ -141,8 +146,10 @@ class FakeVLLM:
             case "/update_weight_version":
                 self.version = body["new_version"]
             case "/init_weight_transfer_engine":
-                meeting = body["init_info"].get("meeting")
-                self.wire = Wire.join(Meeting(**meeting), 1) if meeting else None
+                meeting, gpus = (body["init_info"].get(name) for name in ("meeting", "gpus"))
+                self.wire = Wire.join(Meeting(**meeting), 1, torch.device("cpu")) if meeting else None
+                if gpus:
+                    write_receipt(Path(gpus), {"gpu": self.gpu})
             case _:
                 raise Refused(404, "Not Found")
         return {}
@@ -173,17 +180,29 @@ class FakeVLLM:
         }
 
     def _load(self, info: dict[str, Any]) -> None:
-        seen: dict[str, Any] = {}
-        source = self.wire.receive(info["tensors"]) if self.wire is not None else read_weights(Path(info["path"]))
+        seen, missing = self.taken
+        if "ipc_handles" in info:
+            source = iter(self._copied(info))
+        else:
+            source = self.wire.receive(info["tensors"]) if self.wire is not None else read_weights(Path(info["path"]))
         with self._turn, torch.no_grad():
-            missing, unknown = self.model.load_state_dict(dict(noted(source, seen)), strict=False)
+            _, unknown = self.model.load_state_dict(dict(noted(source, seen)), strict=False)
         if unknown:
             raise Refused(500, f"There is no module or parameter named {unknown[0]!r} in the model")
-        receipt = receipt_of(seen, "float32", [name for name in missing if name != "lm_head.weight"])
+        if info.get("more"):
+            return
+        receipt = receipt_of(seen, "float32", sorted(missing - set(seen)))
         if self.wire is not None:
             self.wire.report(info["receipts"], 1, receipt)
         else:
             write_receipt(Path(info["receipts"]), receipt)
+
+    def _copied(self, info: dict[str, Any]) -> list[tuple[str, torch.Tensor]]:
+        """As vLLM's `packed_ipc_consumer`, which has no room between two tensors."""
+        memory = rebuild_cuda_tensor(*arguments_of(info["ipc_handles"][self.gpu]))
+        parts = memory[: sum(info["tensor_sizes"])].split(info["tensor_sizes"])
+        described = zip(info["names"], info["dtype_names"], info["shapes"], parts, strict=True)
+        return [(name, part.view(getattr(torch, dtype)).view(shape).clone()) for name, dtype, shape, part in described]
 
     def _adapt(self, name: str, folder: Path) -> None:
         config = json.loads((folder / ADAPTER_CONFIG).read_text())

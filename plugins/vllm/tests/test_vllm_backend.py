@@ -9,12 +9,17 @@ import time
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
+import httpx
 import pytest
 import torch
 from burnish_vllm.backend import VLLM
-from burnish_vllm.exchange import held
+from burnish_vllm.exchange import held, write_weights
+from burnish_vllm.owned import OWNER, PREFIX
 from burnish_vllm.serve import arguments
+from burnish_vllm.server import Server
+from burnish_vllm.wire import Wire
 from conftest import Start, adapter_of, make_model, weights_of
 from fake_vllm import FakeVLLM, Refused
 from safetensors.torch import load_file
@@ -33,6 +38,11 @@ QUESTIONS = [{"prompt": f"q {number}: "} for number in range(12)]
 
 def backend_of(*servers: FakeVLLM, **options: Any) -> VLLM:
     return VLLM(servers=[server.url for server in servers], dtype="float32", **{"patience": 5.0, **options})
+
+
+def sent_in(folder: Path) -> list[Path]:
+    """The weights that were left there."""
+    return [path for path in folder.glob(f"{PREFIX}*/*") if path.name != OWNER]
 
 
 def run(session: Coroutine[Any, Any, Any]) -> Any:
@@ -125,6 +135,30 @@ def test_what_the_wire_brings_and_the_server_does_not_know(start: Start) -> None
 def test_nccl_without_a_gpu_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"`nccl` takes weights from a GPU, and there is none; use `gloo` or `file`"):
         VLLM(transfer="nccl")
+
+
+def test_nccl_sends_from_the_gpu_of_the_thread_that_made_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Transfers run in threads of their own, each of which begins with the first GPU."""
+    monkeypatch.setattr("burnish_vllm.backend.torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("burnish_vllm.backend.torch.cuda.current_device", lambda: 3)
+    assert [server.device for server in VLLM(transfer="nccl").servers] == [torch.device("cuda", 3)]
+
+
+@pytest.mark.parametrize(("device", "aborted"), [("cuda:1", 1), ("cpu", 0)])
+def test_a_wire_of_gpus_is_cut_after_a_failure(start: Start, tmp_path: Path, device: str, aborted: int) -> None:
+    """Sending goes on by itself on a GPU: what nobody takes would be waited for until that ends the process."""
+    group, file = MagicMock(), write_weights(tmp_path, "one", {"one": torch.zeros(1)})
+    server = Server(start().url, tag="run:0", transfer="nccl", wire=Wire(MagicMock(), group, torch.device(device), 2))
+    server.wire.send = lambda _: None  # type: ignore[method-assign, union-attr]
+
+    async def session() -> None:
+        async with httpx.AsyncClient() as client:
+            with pytest.raises(ModelError, match="called while a weight update is not active"):
+                await server._transfer(client, file, file)
+
+    run(session())
+    assert group.abort.call_count == aborted
+    assert server.tag is None
 
 
 def test_servers_take_turns_and_all_get_the_weights(start: Start) -> None:
@@ -277,10 +311,10 @@ def test_not_a_server_of_ours(start: Start, monkeypatch: pytest.MonkeyPatch) -> 
         run(backend_of(server).generate([1], SAMPLING))
 
 
-def test_an_adapter_goes_alone(start: Start) -> None:
+def test_an_adapter_goes_alone(start: Start, tmp_path: Path) -> None:
     """The base stays as it is; the new adapter has a name of its own, the one before is given up."""
     server = start()
-    backend, (weights, config, _) = backend_of(server, adapters=True), adapter_of(1)
+    backend, (weights, config, _) = backend_of(server, adapters=True, folder=str(tmp_path)), adapter_of(1)
 
     async def session() -> None:
         base = await backend.generate([1, 2, 3], SAMPLING, seed=7)
@@ -292,7 +326,7 @@ def test_an_adapter_goes_alone(start: Start) -> None:
         await backend.load_adapter(5, *adapter_of(2)[:2])
         [second] = server.adapters
         assert first != second
-        assert len(list(backend._folder.iterdir())) == 1
+        assert len(sent_in(tmp_path)) == 1
         assert (await backend.generate([1, 2, 3], SAMPLING, seed=7)).logps != after.logps
         await backend.close()
 
@@ -300,10 +334,10 @@ def test_an_adapter_goes_alone(start: Start) -> None:
     assert server.asked["/update_weights"] == server.asked["/pause"] == 0
 
 
-def test_an_adapter_that_comes_while_a_completion_is_drawn(start: Start) -> None:
+def test_an_adapter_that_comes_while_a_completion_is_drawn(start: Start, tmp_path: Path) -> None:
     """It ends with the adapter that it began with, whose files stay until then, and counts as of that."""
     server = start()
-    backend = backend_of(server, adapters=True, in_flight=True)
+    backend = backend_of(server, adapters=True, in_flight=True, folder=str(tmp_path))
 
     async def session() -> None:
         await backend.load_adapter(0, *adapter_of(1)[:2])
@@ -313,11 +347,11 @@ def test_an_adapter_that_comes_while_a_completion_is_drawn(start: Start) -> None
         while server.asked["/v1/completions"] < 2:
             await asyncio.sleep(0.01)
         await backend.load_adapter(1, *adapter_of(2)[:2])
-        assert len(list(backend._folder.iterdir())) == 2
+        assert len(sent_in(tmp_path)) == 2
         server.holding.set()
         assert await drawing == alone
         await backend.load_adapter(2, *adapter_of(3)[:2])
-        assert len(list(backend._folder.iterdir())) == 1
+        assert len(sent_in(tmp_path)) == 1
         await backend.close()
 
     run(session())
@@ -380,7 +414,7 @@ def test_files_are_gone_at_the_end(start: Start, tmp_path: Path) -> None:
     async def session() -> None:
         for version in range(3):
             await backend.update(version, weights_of(version))
-            assert len(list((tmp_path / "weights").iterdir())) == 1
+            assert len(sent_in(tmp_path / "weights")) == 1
         await backend.close()
 
     run(session())

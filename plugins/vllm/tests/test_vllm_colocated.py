@@ -62,7 +62,7 @@ def test_what_vllm_is_started_with(as_with_a_gpu: None) -> None:
     assert command[:4] == ["other", "-m", "burnish_vllm.serve", "tiny"]
     assert command[command.index("--uds") + 1] == str(backend._socket)
     assert command[-5:] == ["--dtype", "float16", "--enable-sleep-mode", "--enable-lora", "--max-model-len=64"]
-    assert Path(backend._folder.name).stat().st_mode & 0o77 == 0  # nobody else gets at the socket
+    assert backend._folder.path.stat().st_mode & 0o77 == 0  # nobody else gets at the socket
 
 
 def test_a_run_lets_it_sleep_while_it_trains(

@@ -22,8 +22,10 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @MODES
 def test_killed_in_the_middle_of_an_update(start: Start, vllm_model: Path, tmp_path: Path, ahead: int) -> None:
-    """Of one in the handshake, and of one before the last step: the server waits for weights that never come."""
+    """Of one in the handshake, and of one before the last step: the server waits for weights that never come. What was on its
+    way there is gone at the end."""
     assert_survives(killable(vllm_model, start().url, tmp_path, ahead), [6, 1], events=[HALFWAY])
+    assert not list((tmp_path / "weights").iterdir())
 
 
 @pytest.mark.slow

@@ -35,6 +35,7 @@ from burnish.testing import assert_survives, tiny_tokenizer
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(1800)]
 READY = 900.0  # seconds for a server to start
 PACKAGE = Path(__file__).parents[1]
+HAS_GPU = torch.cuda.is_available()
 OPTIONS = ["--max-model-len", "256", "--enforce-eager"]
 LORA = {"lora": {"r": 4, "alpha": 8}}
 
@@ -59,17 +60,19 @@ def vllm_python() -> str:
 
 
 def installed_in(folder: Path) -> Path:
-    """A folder for PYTHONPATH in which vLLM finds this package's entry point, as after `pip install --no-deps burnish-vllm`."""
+    """A folder for PYTHONPATH in which vLLM finds this package's entry point, as after `pip install --no-deps burnish-vllm`.
+    Where there is no GPU, it also finds what stands in for the memory of one."""
     info = folder / "burnish_vllm-0.1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: burnish-vllm\nVersion: 0.1.0\n")
-    (info / "entry_points.txt").write_text("[vllm.general_plugins]\nburnish_file = burnish_vllm.transfer:register\n")
+    played = "" if HAS_GPU else "played = without_gpu:register\n"
+    (info / "entry_points.txt").write_text(f"[vllm.general_plugins]\nburnish_file = burnish_vllm.transfer:register\n{played}")
     return folder
 
 
 def surroundings(folder: Path) -> dict[str, str]:
     """What vLLM needs of its environment."""
-    path = f"{installed_in(folder / 'site')}{os.pathsep}{PACKAGE}"
+    path = os.pathsep.join(map(str, (installed_in(folder / "site"), PACKAGE, PACKAGE / "tests")))
     return {"PYTHONPATH": path, "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1"}
 
 
@@ -118,9 +121,11 @@ def wait_for(running: Running) -> None:
     pytest.fail(f"vLLM was not ready after {READY} s: {running.log.read_text()[-3000:]}")
 
 
-@pytest.mark.parametrize("transfer", ["file", "gloo"])
-def test_weights_go_there_and_are_used(server: Running, transfer: Any) -> None:
-    """Log-probabilities are those of the model that was sent, in float32."""
+@pytest.mark.parametrize("transfer", ["file", "gloo", "ipc"])
+def test_weights_go_there_and_are_used(request: pytest.FixtureRequest, server: Running, transfer: Any) -> None:
+    """Log-probabilities are those of the model that was sent, in float32. Where there is no GPU, memory of the host is lent."""
+    if transfer == "ipc" and not HAS_GPU:
+        request.getfixturevalue("played")
     backend = VLLM(servers=[server.url], dtype="float32", transfer=transfer)
     sampling = SamplingSection(max_new_tokens=6, temperature=0.8)
 
@@ -138,6 +143,32 @@ def test_weights_go_there_and_are_used(server: Running, transfer: Any) -> None:
         await backend.close()
 
     asyncio.run(session())
+
+
+MEETS = """
+import os
+from types import SimpleNamespace
+from burnish_vllm import engine
+from vllm.utils import nccl
+
+os.environ["NCCL_CUMEM_ENABLE"], nccl._unpinned_env = "pinned", {"NCCL_CUMEM_ENABLE": "the user's"}
+joined = []
+engine.Wire.join = lambda *given: joined.append((*given[1:], os.environ["NCCL_CUMEM_ENABLE"]))
+worker = engine.FileEngine.__new__(engine.FileEngine)
+worker.parallel_config = SimpleNamespace(data_parallel_index=1, world_size=2, rank=1)
+worker.device = "cuda:1"
+for kind in ("nccl", "gloo"):
+    meeting = {"address": "127.0.0.1", "port": 1, "kind": kind, "world": 5, "timeout": 9.0}
+    worker.init_transfer_engine(worker.parse_init_info({"meeting": meeting}))
+print(joined)
+"""
+
+
+def test_a_worker_meets_the_trainer_with_the_users_settings(tmp_path: Path) -> None:
+    """vLLM's own for NCCL hold in its processes alone: a trainer without them would wait for ever. The last of four workers."""
+    environment = os.environ | surroundings(tmp_path)
+    found = subprocess.run([vllm_python(), "-c", MEETS], env=environment, capture_output=True, text=True, check=False)
+    assert found.stdout.splitlines()[-1:] == [str([(4, "cuda:1", "the user's"), (4, "cuda:1", "pinned")])], found.stderr
 
 
 def test_weights_that_it_does_not_know(server: Running) -> None:
