@@ -11,6 +11,7 @@ from policy import online
 from runs import LORA, MakeConfig, ledger, weights
 
 import burnish
+from burnish.errors import ConfigError
 from burnish.rollout.journal import Journal
 
 QUESTIONS = [{"prompt": f"q {number}: "} for number in range(12)]
@@ -32,7 +33,7 @@ def test_taking_turns_it_trains_as_the_model_itself_does(
 
 
 def test_beside_training_no_token_is_older_than_allowed(make_config: MakeConfig) -> None:
-    config = make_config(**online(epochs=1, backend={"hf_copy": {}}, max_staleness=2))
+    config = make_config(**online(epochs=1, backend={"hf_copy": {"device": "cpu"}}, max_staleness=2))
     config["train"] = {"batch_size": 8, "steps": 6}
     burnish.train(config, data=QUESTIONS)
     journal = Journal(Path(config["output"]) / "rollouts")
@@ -41,3 +42,11 @@ def test_beside_training_no_token_is_older_than_allowed(make_config: MakeConfig)
     ]
     assert {0, 1} <= set().union(*ages) <= {0, 1, 2}
     assert {line["sampling/staleness/max"] for line in ledger(Path(config["output"]))} <= {0.0, 1.0, 2.0}
+
+
+def test_a_device_that_is_missing_is_told_before_the_model_is_read(make_config: MakeConfig) -> None:
+    """There is no such model either, which nobody asks yet."""
+    config = make_config(**online(epochs=1, backend={"hf_copy": {"device": "cuda:99"}}))
+    config["model"] = {"name": "no/such/model"}
+    with pytest.raises(ConfigError, match="this machine has no device 'cuda:99'"):
+        burnish.train(config, data=QUESTIONS)

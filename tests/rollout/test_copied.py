@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from burnish.config.sections import SamplingSection
 from burnish.engine.export import distinct
-from burnish.errors import ModelError
+from burnish.errors import ConfigError, ModelError
 from burnish.rollout.contract import Receipt
-from burnish.rollout.copied import CopiedBackend, copy_of
+from burnish.rollout.copied import CopiedBackend, copy_of, device_here
 from burnish.rollout.sampler import HFSampler
 from burnish.testing import tiny_model, tiny_tokenizer
 
@@ -47,10 +47,26 @@ def test_a_copy_without_all_weights_is_refused() -> None:
         copy_of(model, weights)
 
 
-def test_it_draws_from_the_weights_that_it_was_given_last() -> None:
+@pytest.mark.parametrize("name", ["cuda:7", "cuda", "meta", "gpu", "cpu:1"])
+def test_a_device_that_this_machine_lacks(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr("torch.accelerator.current_accelerator", lambda **_: None)
+    with pytest.raises(ConfigError, match=rf"hf_copy\.device: this machine has no device '{name}'\. .*Known: cpu\."):
+        CopiedBackend(device=name)
+
+
+def test_devices_of_a_machine_with_two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.accelerator.current_accelerator", lambda **_: torch.device("cuda"))
+    monkeypatch.setattr("torch.accelerator.device_count", lambda: 2)
+    assert [device_here(name) for name in ("cpu", "cuda", "cuda:1")] == [*map(torch.device, ("cpu", "cuda", "cuda:1"))]
+    with pytest.raises(ConfigError, match=r"no device 'cuda:2'\. Did you mean 'cuda:1'\? Known: cpu, cuda:0, cuda:1"):
+        device_here("cuda:2")
+
+
+@pytest.mark.parametrize("device", [None, "cpu"])
+def test_it_draws_from_the_weights_that_it_was_given_last(device: str | None) -> None:
     """Until it is told, the model may move; a tensor that no model has is missing in the receipt."""
     model, tokenizer = tiny_model().eval(), tiny_tokenizer()
-    backend = CopiedBackend()
+    backend = CopiedBackend(device=device)
 
     async def play() -> None:
         with pytest.raises(ModelError, match="it was given none yet"):

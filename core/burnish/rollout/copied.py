@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from burnish.errors import ModelError
+from burnish.errors import ConfigError, ModelError, did_you_mean
 from burnish.model.scorer import base_of
 from burnish.rollout.contract import Capabilities, Receipt
 from burnish.rollout.local import LocalBackend
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 class CopiedBackend:
     """Completions from a copy of the trained model.
 
-    device: where it is, such as cuda:1; None for the trained model's own. max_rows: requests decoded at once.
+    device: where it is, such as cpu or cuda:1; None for the trained model's own. max_rows: requests decoded at once.
     """
 
     capabilities = Capabilities()
 
     def __init__(self, *, device: str | None = None, max_rows: int = 64) -> None:
-        self.device = device
+        self.device = None if device is None else device_here(device)
         self._drawing = LocalBackend(max_rows=max_rows)
         self._copy: nn.Module | None = None
         self._begin: Callable[[Mapping[str, Tensor]], nn.Module] | None = None
@@ -70,10 +70,21 @@ class CopiedBackend:
         del self._drawing, self._copy
 
 
-def copy_of(model: Any, weights: Mapping[str, Tensor], device: str | None = None) -> nn.Module:
+def device_here(name: str) -> torch.device:
+    """The device of that name. ConfigError where this machine has none that a model could be on."""
+    kind = torch.accelerator.current_accelerator(check_available=True)
+    others = [] if kind is None else [f"{kind.type}:{index}" for index in range(torch.accelerator.device_count())]
+    if name not in ("cpu", *others, *([kind.type] if kind is not None else [])):
+        raise ConfigError(
+            f"rollout.backend.hf_copy.device: this machine has no device '{name}'. {did_you_mean(str(name), ['cpu', *others])}"
+        )
+    return torch.device(name)
+
+
+def copy_of(model: Any, weights: Mapping[str, Tensor], device: torch.device | None = None) -> nn.Module:
     """A model of the same class and config as `model`, with these weights; what no weight stands for (tables of positions) is
     taken from `model`. ModelError where weights are missing."""
-    place = torch.device(device) if device is not None else next(model.parameters()).device
+    place = next(model.parameters()).device if device is None else device
     with torch.device("meta"):
         copy: Any = type(model)(deepcopy(model.config))
     own = {name: tensor.detach().to(place, copy=True) for name, tensor in weights.items()}
