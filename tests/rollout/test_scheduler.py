@@ -215,14 +215,15 @@ def test_members_are_in_order_whoever_finished_first() -> None:
 
 def test_a_group_without_signal_is_replaced_while_training() -> None:
     """0 is trained on, 1 was drawn ahead and has no signal: 2 is begun before the next batch is asked for."""
-    world = World(length=lambda number: 1, rewards=lambda number: (0.0, float(number != 1)))
+    world = World(length=lambda number: 3 if number == 1 else 1, rewards=lambda number: (0.0, float(number != 1)))
     pace = Pace(size=1, max_staleness=1, filter=True, max_refills=5)
 
     async def session() -> None:
         scheduler = Scheduler(pace, Supply(Rows(), Place()), world.play)
         await scheduler.collect(0)
-        await tick()
-        await tick()
+        assert world.begun == [0, 1]
+        for _ in range(4):
+            await tick()
         assert world.begun == [0, 1, 2]
         await scheduler.stop()
 
@@ -258,6 +259,7 @@ def test_enough_that_must_be_used_now_are_not_kept_waiting_for_more() -> None:
 
 def test_what_is_cut_has_ended_before_it_is_played_again() -> None:
     flying: set[int] = set()
+    scheduler: Scheduler
 
     async def play(draw: Draw) -> list[Trajectory]:
         assert draw.number not in flying
@@ -268,15 +270,16 @@ def test_what_is_cut_has_ended_before_it_is_played_again() -> None:
             await tick()  # a backend is told, and answers
             flying.remove(draw.number)
         made = trajectory(draw.number, 0, [5])
-        return [replace(one, versions=one.versions * 0) for one in (made, replace(made, origin=replace(made.origin, member=1)))]
+        return [replace(made, versions=made.versions * 0 + scheduler.version)]
 
     async def session() -> list[int]:
+        nonlocal scheduler
         scheduler = Scheduler(Pace(size=1, max_staleness=1, extra=1), Supply(Rows(), Place()), play)
-        found = [*groups(await scheduler.collect(0)), *groups(await scheduler.collect(1))]
+        found = [one for number in range(4) for one in groups(await scheduler.collect(number))]
         await scheduler.stop()
         return found
 
-    assert asyncio.run(session()) == [1, 2]
+    assert asyncio.run(session()) == [1, 2, 3, 4]
 
 
 def test_a_backend_that_always_draws_from_old_weights_is_given_up() -> None:
