@@ -14,7 +14,7 @@ from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft
 from torch import Tensor
 
 from burnish.config.sections import SamplingSection
-from burnish.engine.canaries import NEW_TOKENS
+from burnish.engine.canaries import FEW_TOKENS, NEW_TOKENS
 from burnish.errors import InfrastructureError, ModelError
 from burnish.rollout.contract import Capabilities, Held, Receipt
 from burnish.rollout.distribution import draw, random_stream
@@ -129,8 +129,9 @@ class Failing(Copied):
 
     async def generate(self, ids: Sequence[int], sampling: SamplingSection, seed: int = 0) -> Completion:
         found = await super().generate(ids, sampling, seed)
-        self.asked += sampling.max_new_tokens != NEW_TOKENS
-        if self.asked <= 8 or self.left <= 0 or sampling.max_new_tokens == NEW_TOKENS:
+        is_canary = sampling.max_new_tokens in (NEW_TOKENS, FEW_TOKENS)
+        self.asked += not is_canary
+        if self.asked <= 8 or self.left <= 0 or is_canary:
             return found
         self.left -= 1
         if self.fault == "gone":

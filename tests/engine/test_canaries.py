@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from burnish.engine.canaries import LENGTHS, NEW_TOKENS, SEED, Answers, Canaries, apart, each_apart, in_common
+from burnish.engine.canaries import FEW_TOKENS, LENGTHS, NEW_TOKENS, SEED, Answers, Canaries, apart, each_apart, in_common
 from burnish.errors import ModelError
 from burnish.model.signals import logp
 from burnish.rollout.contract import Capabilities
@@ -62,8 +62,8 @@ def test_prompts_are_of_ids_that_both_have_and_that_are_not_special() -> None:
 def test_each_replica_is_asked_each_right_after_the_other() -> None:
     prompts = canaries().prompts
     assert [len(one) for one in prompts] == [length for length in LENGTHS for _ in range(2)]
-    assert [one == other for one, other in pairwise(prompts)] == [True, False] * 3 + [True]
-    assert [len(one) for one in canaries().short.prompts] == [12] * 4
+    assert [one == other for one, other in pairwise(prompts)] == [True, False] * (len(LENGTHS) - 1) + [True]
+    assert [len(one) for one in canaries().short.prompts] == [4] * 8
     assert canaries().prompts == prompts
 
 
@@ -72,13 +72,13 @@ def test_prompts_leave_room_for_what_is_drawn(positions: int | None, longest: in
     assert max(len(one) for one in canaries(positions=positions).prompts) == longest
 
 
-def test_they_are_asked_like_rollouts_each_with_a_stream_of_its_own() -> None:
+@pytest.mark.parametrize(("asked", "tokens"), [(canaries(), NEW_TOKENS), (canaries().short, FEW_TOKENS)])
+def test_they_are_asked_like_rollouts_each_with_a_stream_of_its_own(asked: Canaries, tokens: int) -> None:
     backend = Asked()
-    answers = asyncio.run(canaries().short.ask(backend))  # type: ignore[arg-type]
-    prompts = canaries().short.prompts
-    assert backend.calls == [(ids, 0.7, NEW_TOKENS, SEED + place) for place, ids in enumerate(prompts)]
-    assert answers.prompts == prompts
-    assert [one.ids for one in answers.completions] == [[3, 4]] * 4
+    answers = asyncio.run(asked.ask(backend))  # type: ignore[arg-type]
+    assert backend.calls == [(ids, 0.7, tokens, SEED + place) for place, ids in enumerate(asked.prompts)]
+    assert answers.prompts == asked.prompts
+    assert [one.ids for one in answers.completions] == [[3, 4]] * len(asked.prompts)
 
 
 def test_an_answer_of_ids_that_the_model_lacks_is_refused() -> None:

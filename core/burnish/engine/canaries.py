@@ -22,7 +22,8 @@ from burnish.rollout.sampler import Completion
 from burnish.rollout.soundness import sound
 
 NEW_TOKENS = 8
-LENGTHS = (12, 12, 144, 144)  # two of more than 128 ids, the largest block of a prefix cache that is in use
+FEW_TOKENS = 1  # at every update, where each further token would be another pass over the weights
+LENGTHS = (4, 4, 4, 4, 144, 144)  # two of more than 128 ids, the largest block of a prefix cache that is in use
 SEED = 20231
 
 
@@ -56,6 +57,7 @@ class Canaries:
     temperature: float
     runner: StepRunner
     vocabulary: int
+    new_tokens: int = NEW_TOKENS
 
     @classmethod
     def of(cls, tokenizer: Any, config: Any, backend: Backend, temperature: float, runner: StepRunner) -> Canaries:
@@ -72,11 +74,12 @@ class Canaries:
     @property
     def short(self) -> Canaries:
         """Those that cost little, for every update."""
-        return replace(self, prompts=tuple(one for one in self.prompts if len(one) <= min(LENGTHS)))
+        short = tuple(one for one in self.prompts if len(one) <= min(LENGTHS))
+        return replace(self, prompts=short, new_tokens=FEW_TOKENS)
 
     async def ask(self, backend: Backend) -> Answers:
         """What the backend makes of them; the same again from the same weights."""
-        sampling = DrawnSection(max_new_tokens=NEW_TOKENS, temperature=self.temperature)
+        sampling = DrawnSection(max_new_tokens=self.new_tokens, temperature=self.temperature)
         asked = [backend.generate(ids, sampling, SEED + place) for place, ids in enumerate(self.prompts)]
         return Answers(self.prompts, tuple(sound(one, self.vocabulary) for one in await asyncio.gather(*asked)))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,9 @@ from burnish.rollout.stems import Level, levels
 
 if TYPE_CHECKING:
     from burnish.config.sections import SamplingSection
+
+SHORT = 8
+"""Tokens of a completion for which weights are not packed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,7 @@ class HFSampler:
         for all, or one for each, which then stands for how many came before it too.
         """
         done: list[Completion | None] = [None] * len(prompts)
-        with generating(self.model), PackedLinears(self.model).used():
+        with generating(self.model), self._products(sampling)():
             for finished in self._decoding(prompts, sampling, seed, lambda _: False):
                 for index, completion in finished:
                     done[index] = completion
@@ -102,13 +105,17 @@ class HFSampler:
         """As `generate`, but after every token: the completions that it ended, by the index of their prompt. given_up: whether
         nobody waits for one any more; it leaves the batch, as if it had never been asked for. more: prompts that were asked for
         since, each with its seed; their indices go on from those before."""
-        decoding, packed = self._decoding(prompts, sampling, seed, given_up, more), PackedLinears(self.model)
+        decoding, products = self._decoding(prompts, sampling, seed, given_up, more), self._products(sampling)
         while True:
-            with generating(self.model), packed.used():  # not while others have their turn
+            with generating(self.model), products():  # not while others have their turn
                 finished = next(decoding, None)
             if finished is None:
                 return
             yield finished
+
+    def _products(self, sampling: SamplingSection) -> Callable[[], AbstractContextManager[None]]:
+        """How layers multiply: with packed weights, unless completions are so short that packing takes longer than it saves."""
+        return PackedLinears(self.model).used if sampling.max_new_tokens > SHORT else nullcontext
 
     def _decoding(
         self,

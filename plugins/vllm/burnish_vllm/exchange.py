@@ -6,7 +6,6 @@ loaded it. Used in both environments, so it imports neither burnish nor vLLM.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Generator, Iterator, Mapping
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import xxhash
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -67,7 +67,7 @@ def held(tensor: Tensor) -> dict[str, Any]:
     return {
         "shape": list(tensor.shape),
         "dtype": str(tensor.dtype).removeprefix("torch."),
-        "hash": hashlib.sha256(data).hexdigest(),
+        "hash": xxhash.xxh3_128_hexdigest(data),
     }
 
 
