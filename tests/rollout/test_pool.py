@@ -6,6 +6,8 @@ import json
 import pickle
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +16,7 @@ import pytest
 
 from burnish.errors import RewardError
 from burnish.rollout import pool
-from burnish.rollout.asking import Answer, Failure
+from burnish.rollout.asking import Answer, Call, Failure
 from burnish.rollout.pool import HEADER, Made, Pool, _Process
 from burnish.rollout.rewards import call_of
 
@@ -144,21 +146,33 @@ def test_calls_are_counted_for_each_process(lives: Lives) -> None:
     assert (asked(process), lives.begun) == (2.0, 3)
 
 
-def test_what_cannot_leave_this_process_stays(lives: Lives) -> None:
+def pool_of(monkeypatch: pytest.MonkeyPatch, processes: int, ask: Callable[[Call], Answer]) -> Pool:
+    """One whose processes answer by a function."""
+    monkeypatch.setattr(_Process, "ask", lambda self, label, call, time_limit: ask(call))
+    return Pool("mine", Made("mine", {}), processes)
+
+
+def test_what_cannot_leave_this_process_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     """A tokenizer and the objects that played; the state goes without its class."""
 
     class Here:
         def __init__(self) -> None:
             self.global_step = 7
 
-    seen = []
-    lives([READY, answer(1.0)])
-    made = Pool("mine", Made("mine", {}), 1)
-    one = made._idle.get()
-    one.ask = lambda label, call, limit: seen.append(call) or Answer([1.0])  # type: ignore[func-returns-value, method-assign, assignment]
-    made._idle.put(one)
+    def ask(given: Call) -> Answer:
+        assert (given.tokenizer, given.instances, given.state) == (None, (), SimpleNamespace(global_step=7))
+        return Answer([1.0])
+
     call = call_of(["p"], ["c"], [[1]], {}, state=Here(), tokenizer=object(), instances=[object()])
-    assert made(call).values == [1.0]
-    [given] = seen
-    assert (given.tokenizer, given.instances, given.state) == (None, (), SimpleNamespace(global_step=7))
-    assert pickle.loads(pickle.dumps(given)) == given
+    assert pool_of(monkeypatch, 1, ask)(call).values == [1.0]
+
+
+def test_as_many_are_asked_at_once_as_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    both = threading.Barrier(2, timeout=10)
+
+    def ask(given: Call) -> Answer:
+        both.wait()
+        return Answer([float(given.arguments["completions"][0])])
+
+    call = call_of(["p"] * 4, list("1234"), [[1]] * 4, {})
+    assert pool_of(monkeypatch, 2, ask)(call).values == [1.0, 2.0, 3.0, 4.0]
