@@ -80,10 +80,12 @@ def test_what_is_not_known_to_be_dead_stays(tmp_path: Path, monkeypatch: pytest.
     dead_in(parent, system="")
     (parent / "burnish-vllm-new").mkdir()
     (parent / "burnish-vllm-file").write_text("")
-    (parent / "burnish-vllm-link").symlink_to(dead_in(tmp_path))
+    elsewhere = dead_in(tmp_path)
+    (parent / "burnish-vllm-link").symlink_to(elsewhere)
     before = sorted(parent.rglob("*"))
     remove_left(parent)
     assert sorted(parent.rglob("*")) == before
+    assert (elsewhere / "deep" / "weights").exists()
     theirs = dead_in(parent)
     monkeypatch.setattr("os.getuid", lambda: -1)
     remove_left(parent)
