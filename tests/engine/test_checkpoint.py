@@ -13,7 +13,8 @@ from accelerate import Accelerator
 from torch import nn
 
 import burnish.engine.checkpoint as module
-from burnish.engine.checkpoint import Checkpoints, Trained, load_checkpoint, load_origin, save_checkpoint
+from burnish.engine.checkpoint import Checkpoints, Trained, load_checkpoint, load_origin, load_weights, save_checkpoint
+from burnish.engine.randomness import random_state
 from burnish.errors import RunError
 
 
@@ -106,10 +107,44 @@ def test_sweep_clears_leftovers_and_the_abandoned_future(tmp_path: Path, acceler
     assert [path.name for path in tmp_path.iterdir()] == ["step-000001"]
 
 
-def test_other_parameters_are_refused(tmp_path: Path, accelerator: Accelerator) -> None:
-    checkpoints = Checkpoints(tmp_path, keep=2)
-    save(checkpoints, 1, trained(), accelerator)
-    other = trained()
-    other.model.requires_grad_(True)
+@pytest.mark.parametrize("more", [False, True])
+def test_other_parameters_are_refused(tmp_path: Path, accelerator: Accelerator, more: bool) -> None:
+    """Whether the model trains more than the checkpoint holds or less."""
+    checkpoints, whole = Checkpoints(tmp_path, keep=2), trained()
+    whole.model.requires_grad_(True)
+    held, other = (trained(), whole) if more else (whole, trained())
+    save(checkpoints, 1, held, accelerator)
     with pytest.raises(RunError, match=r"train different parameters, for example 1\.bias"):
         load_checkpoint(checkpoints.path(1), other, rank=0)
+
+
+def test_half_a_checkpoint_is_none(tmp_path: Path, accelerator: Accelerator) -> None:
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    save(checkpoints, 1, trained(), accelerator)
+    (tmp_path / "step-000003.partial").mkdir()
+    assert checkpoints.steps() == [1]
+    assert checkpoints.choose() == checkpoints.path(1)
+
+
+def test_each_rank_has_its_own_random_state(tmp_path: Path, accelerator: Accelerator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Saved with two ranks; a third, which was not there, goes on from where it is."""
+    checkpoints, states, drawn = Checkpoints(tmp_path, keep=2), [], []
+    for seed in (3, 4):
+        torch.manual_seed(seed)
+        states.append(random_state())
+        drawn.append(torch.rand(2))
+    monkeypatch.setattr(module, "gather_object", lambda mine: states)
+    save(checkpoints, 1, trained(), accelerator)
+    for rank in (0, 1, 2):
+        torch.manual_seed(5)
+        load_checkpoint(checkpoints.path(1), trained(5), rank)
+        after = torch.rand(2)
+        assert [torch.equal(after, one) for one in drawn] == [rank == 0, rank == 1]
+
+
+def test_a_weight_that_lies_otherwise_in_memory(tmp_path: Path, accelerator: Accelerator) -> None:
+    checkpoints, run, other = Checkpoints(tmp_path, keep=2), trained(), trained(1)
+    run.parameters["0.weight"].data = torch.rand(3, 4).T
+    save(checkpoints, 1, run, accelerator)
+    load_weights(checkpoints.path(1), other.parameters)
+    assert torch.equal(other.parameters["0.weight"], run.parameters["0.weight"])
