@@ -67,7 +67,21 @@ def test_whose_gradient_is_the_divergence_s(estimator: str, corrected: bool, is_
         assert float((loss.values.detach() * p).sum()) == pytest.approx(float((p * d).sum()))
 
 
-def test_far_models_give_numbers() -> None:
-    loss = KL()(sequences([[-200.0]], reference=[[-0.1]])).token
+@pytest.mark.parametrize("corrected", [False, True])
+def test_far_models_give_numbers(corrected: bool) -> None:
+    """Exponents are at most 80: of d = -199.9, and of a policy 100 nats above what it was."""
+    batch = sequences([[-200.0]], reference=[[-0.1]], signals={logp("old"): [[-300.0]]})
+    loss = KL(corrected=corrected)(batch).token
     assert loss is not None
-    assert loss.values.isfinite().all()
+    assert loss.values.tolist() == pytest.approx([(math.exp(80) - 1 - 199.9) * (math.exp(80) if corrected else 1)])
+
+
+def test_the_metric_is_the_estimate() -> None:
+    terms = KL(estimator="k2")(sequences([[-1.0, -2.0]], reference=[[-1.5, -1.0]]))
+    values = terms.metrics["kl"].values
+    assert values.values.tolist() == pytest.approx([0.125, 0.5])  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("corrected", [False, True])
+def test_old_is_scored_only_to_correct_by(corrected: bool) -> None:
+    assert (logp("old") in KL(corrected=corrected).signals()) == corrected
