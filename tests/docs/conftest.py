@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import sysconfig
+import tempfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import forking
 
 PAIRS = [
     {"prompt": f"What is {a} + {b}?", "chosen": f" {a + b}", "rejected": f" {a + b + 1}"}
@@ -43,16 +51,36 @@ def docs_folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Path]:
+    """Where commands are asked for that need not import everything again."""
+    with tempfile.TemporaryDirectory() as folder:  # a socket's path is short
+        address = Path(folder) / "forks"
+        command = [sys.executable, forking.__file__, str(address)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, env=os.environ | {"OMP_NUM_THREADS": "1"}) as server:
+            while server.poll() is None and not address.is_socket():
+                time.sleep(0.05)
+            yield address
+
+
+@pytest.fixture(scope="session")
+def docs_commands(forks: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The commands of pages that install nothing."""
+    folder = tmp_path_factory.mktemp("commands")
+    forking.write_scripts(folder, forks, "burnish", "pytest")
+    return folder
+
+
 @pytest.fixture
-def docs_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def docs_environment(forks: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A virtual environment that sees this one's packages, for pages that install one. `bin/` holds the commands they use."""
     folder = tmp_path_factory.mktemp("environment")
     subprocess.run([sys.executable, "-m", "venv", "--system-site-packages", "--without-pip", folder], check=True)
     [site] = folder.glob("lib/python*/site-packages")
     # What this environment itself has, were it a virtual one too: the option above sees only the system's.
     (site / "outer.pth").write_text(f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n")
-    for command in ("burnish", "pip", "pytest"):
-        script = folder / "bin" / command
-        script.write_text(f'#!/bin/sh\nexec "{folder}/bin/python" -m {command} "$@"\n')
-        script.chmod(0o755)
+    forking.write_scripts(folder / "bin", forks, "burnish", "pytest", executable=f"{folder}/bin/python", packages=str(site))
+    pip = folder / "bin/pip"
+    pip.write_text(f'#!/bin/sh\nexec "{folder}/bin/python" -m pip "$@"\n')
+    pip.chmod(0o755)
     return folder

@@ -4,7 +4,7 @@ A page is one session in a fresh folder that holds a tiny model `tiny-model` and
 `python` runs in one interpreter namespace a page (or is saved, when its first line is `# name.py`), `yaml` is a configuration
 that must load (saved under its first-line name), `bash` runs line by line. `text`, `jsonl`, `toml` and named files are saved or
 shown only; `bash install` is what CI itself does at its start. A page that says `pip` gets a virtual environment of its own,
-which its `bash` blocks see and its `python` blocks do not.
+which its `bash` blocks see and its `python` blocks do not. `burnish` and `pytest` are forks of one process (`forking.py`).
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ def pages() -> list[Path]:
 def commands(bin: Path) -> dict[str, str]:
     """An environment whose commands are those in `bin`, and whose pip takes nothing from a network."""
     pip = {"PIP_NO_BUILD_ISOLATION": "0", "PIP_NO_DEPS": "1", "PIP_NO_INDEX": "1", "PIP_QUIET": "1"}
-    return os.environ | pip | {"OMP_NUM_THREADS": "1", "PATH": f"{bin}:{os.environ['PATH']}", "COLUMNS": "120"}
+    path = f"{bin}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return os.environ | pip | {"OMP_NUM_THREADS": "1", "PATH": path, "COLUMNS": "120"}
 
 
 def run_bash(block: Block, folder: Path, environment: dict[str, str]) -> None:
@@ -99,9 +100,10 @@ def test_page_runs(
     monkeypatch.chdir(docs_folder)
     monkeypatch.syspath_prepend(str(docs_folder))
     namespace: dict[str, object] = {"__name__": "__docs__"}
-    bin = Path(sys.executable).parent
     if any("pip " in block.body for block in blocks(page) if block.language == "bash" and "install" not in block.words):
         bin = request.getfixturevalue("docs_environment") / "bin"
+    else:
+        bin = request.getfixturevalue("docs_commands")
     environment = commands(bin)
     for block in blocks(page):
         if block.name and block.name.endswith(".py"):  # another page, or a test, may have imported a module of that name
