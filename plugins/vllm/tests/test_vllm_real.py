@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 import torch
+import xxhash
 from burnish_vllm.backend import VLLM
 from burnish_vllm.colocated import Colocated
 from conftest import adapter_of, make_model, weights_of
@@ -60,13 +61,15 @@ def vllm_python() -> str:
 
 
 def installed_in(folder: Path) -> Path:
-    """A folder for PYTHONPATH in which vLLM finds this package's entry point, as after `pip install --no-deps burnish-vllm`.
-    Where there is no GPU, it also finds what stands in for the memory of one."""
+    """A folder for PYTHONPATH in which vLLM finds this package's entry point, as after `pip install --no-deps burnish-vllm`,
+    and xxhash, if it has none. Where there is no GPU, it also finds what stands in for the memory of one."""
     info = folder / "burnish_vllm-0.1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: burnish-vllm\nVersion: 0.1.0\n")
     played = "" if HAS_GPU else "played = without_gpu:register\n"
     (info / "entry_points.txt").write_text(f"[vllm.general_plugins]\nburnish_file = burnish_vllm.transfer:register\n{played}")
+    if subprocess.run([vllm_python(), "-c", "import xxhash"], capture_output=True, check=False).returncode:
+        (folder / "xxhash").symlink_to(Path(xxhash.__file__).parent)
     return folder
 
 
