@@ -257,29 +257,35 @@ def test_enough_that_must_be_used_now_are_not_kept_waiting_for_more() -> None:
     assert [one.cut for one in found] == [0, 0, 1]
 
 
-def test_what_is_cut_has_ended_before_it_is_played_again() -> None:
+@pytest.mark.parametrize(
+    ("extra", "batches", "found"), [(1, (0, 1, 2, 3), [1, 2, 3, 4]), (0, (0, 9, 10), [0, 1, 2])], ids=["late", "too old"]
+)
+def test_what_is_cut_has_ended_before_it_is_played_again(extra: int, batches: tuple[int, ...], found: list[int]) -> None:
+    """Group 0 would take forever the first time, or, where nothing is cut for being late, group 1."""
     flying: set[int] = set()
+    endless = {0 if extra else 1}
     scheduler: Scheduler
 
     async def play(draw: Draw) -> list[Trajectory]:
         assert draw.number not in flying
         flying.add(draw.number)
         try:
-            await (asyncio.sleep(3600) if draw.number == 0 else tick())
+            await (asyncio.sleep(3600) if draw.number in endless else tick())
         finally:
             await tick()  # a backend is told, and answers
+            endless.intersection_update({0})
             flying.remove(draw.number)
         made = trajectory(draw.number, 0, [5])
         return [replace(made, versions=made.versions * 0 + scheduler.version)]
 
     async def session() -> list[int]:
         nonlocal scheduler
-        scheduler = Scheduler(Pace(size=1, max_staleness=1, extra=1), Supply(Rows(), Place()), play)
-        found = [one for number in range(4) for one in groups(await scheduler.collect(number))]
+        scheduler = Scheduler(Pace(size=1, max_staleness=1, extra=extra), Supply(Rows(), Place()), play)
+        taken = [one for number in batches for one in groups(await scheduler.collect(number))]
         await scheduler.stop()
-        return found
+        return taken
 
-    assert asyncio.run(session()) == [1, 2, 3, 4]
+    assert asyncio.run(session()) == found
 
 
 def test_a_backend_that_always_draws_from_old_weights_is_given_up() -> None:

@@ -80,7 +80,7 @@ class Scheduler:
     async def collect(self, version: int) -> Collected:
         """The next rollout batch, to be trained on with the weights `version`; what raises in a group is raised here."""
         self.version, queued = version, len(self._ready)
-        self._drop_stale()
+        await self._drop_stale()
         self._admit(waiting=True)
         while not self._is_enough():
             self._raise()
@@ -176,15 +176,13 @@ class Scheduler:
         self.supply.put_back(numbers)
         return numbers
 
-    def _drop_stale(self) -> None:
+    async def _drop_stale(self) -> None:
         """Let what has become too old be played again: checked on the versions of the tokens themselves."""
         old = [number for number, group in self._ready.items() if oldest(group, self.version) < self._limit]
         for number in old:
             del self._ready[number]
-        flights = [number for number, flight in self._flying.items() if flight.version < self._limit]
-        for number in flights:
-            self._flying.pop(number).task.cancel()
-        self.supply.put_back([*old, *flights])
+        self.supply.put_back(old)
+        flights = await self._cut([number for number, flight in self._flying.items() if flight.version < self._limit])
         self._stale += len(old) + len(flights)
 
     async def _cut(self, numbers: Sequence[int]) -> Sequence[int]:
