@@ -140,6 +140,15 @@ def test_layers_that_take_the_same_states_are_one_product(monkeypatch: pytest.Mo
         torch.testing.assert_close(module(states, states), (2 * plain[0] - module.gate_proj.bias, plain[1] + 1))
 
 
+def test_within_inference_mode_too() -> None:
+    module = Gated()
+    with torch.inference_mode():
+        states = torch.randn(3, 6)
+        plain = module(states, states)
+        with PackedLinears(module).used():
+            torch.testing.assert_close(module(states, states), plain)
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("change", ["another", "in place"])
 def test_layers_of_one_product_may_be_given_different_states(change: str) -> None:

@@ -73,10 +73,10 @@ class _Packed:
 
     def forward(self, place: int, states: Tensor) -> Tensor:
         """One layer's part of the product with the weights as they are now; what its siblings ask for next is kept."""
-        last = self._last
-        if place == 0 or last is None or last[0] is not states or last[1] != states._version:
+        last, version = self._last, 0 if states.is_inference() else states._version
+        if place == 0 or last is None or last[0] is not states or last[1] != version:
             parts = torch.split(self._product(states), self._widths, -1)
-            last = self._last = states, states._version, [part.contiguous() for part in parts]
+            last = self._last = states, version, [part.contiguous() for part in parts]
         if place == len(self.layers) - 1:
             self._last = None
         return last[2][place]

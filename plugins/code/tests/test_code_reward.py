@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -228,14 +229,19 @@ def test_open_files_are_limited(isolation: Isolation) -> None:
     assert tried(isolation, "len([os.dup(1) for _ in range(64)])") == "OSError"
 
 
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """One that any account gets to, as pytest's own are not."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="who is not root shuts programs in as such in every other test")
-def test_an_account_without_power_shuts_programs_in_too(tmp_path: Path) -> None:
+def test_an_account_without_power_shuts_programs_in_too(open_folder: Path) -> None:
     """In a user namespace of its own, where it stays who it is. Account and group differ: neither stands for the other."""
     limits = {"memory_bytes": 1 << 29, "file_bytes": 1 << 20, "cpu_s": 20, "processes": 4, "number": 0}
-    given = Jail(isolation="namespaces", root=str(tmp_path), readable=[], command=["/usr/bin/id"], **limits)
-    tmp_path.chmod(0o755)
-    for folder in tmp_path.parents[:2]:
-        folder.chmod(0o755)
+    given = Jail(isolation="namespaces", root=str(open_folder), readable=[], command=["/usr/bin/id"], **limits)
 
     def powerless(then: str) -> subprocess.CompletedProcess[str]:
         places = [str(Path(module.__file__ or "").parents[1]) for module in (burnish, sandbox)]
