@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -10,12 +11,16 @@ from typing import Any
 
 import pytest
 import torch
+from burnish_vllm.backend import VLLM
 from burnish_vllm.ipc import lent
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from burnish.config.sections import SamplingSection
 from burnish.engine.export import distinct
+from burnish.rollout.contract import Receipt
+from burnish.rollout.sampler import Completion
 from burnish.testing import tiny_model, tiny_tokenizer
 
 sys.path.insert(0, str(Path(__file__).parent))  # the fake server lies here
@@ -54,6 +59,30 @@ def adapter_of(seed: int) -> tuple[dict[str, Tensor], dict[str, Any], nn.Module]
     }
     set_peft_model_state_dict(adapted, weights)
     return weights, config, adapted
+
+
+def assert_weights_follow(start: Start, backend_of: Callable[..., VLLM]) -> tuple[FakeVLLM, FakeVLLM]:
+    """What two servers are sent they hold and draw from, and one of them, started again, is brought up to it; the two."""
+    first, second = start(), start()
+    backend, weights, sampling = backend_of(first, second), weights_of(3), SamplingSection(max_new_tokens=5, temperature=1.0)
+
+    async def drawn() -> list[Completion]:
+        return [await backend.generate([1, 2, 3], sampling, seed=7) for _ in range(2)]
+
+    async def session() -> None:
+        for version, seed in ((0, 1), (1, 3)):
+            assert await backend.update(version, weights_of(seed)) == Receipt.of(version, weights_of(seed))
+        before = await drawn()
+        first.stop()
+        again = start(first.port)
+        after = await drawn()
+        assert before == after == [after[0]] * 2
+        held_there = again.model.state_dict()
+        assert all(torch.equal(held_there[name], tensor) for name, tensor in weights.items())
+        await backend.close()
+
+    asyncio.run(session())
+    return first, second
 
 
 @pytest.fixture(scope="session")

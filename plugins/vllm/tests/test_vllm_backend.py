@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
@@ -20,7 +21,7 @@ from burnish_vllm.owned import OWNER, PREFIX
 from burnish_vllm.serve import arguments
 from burnish_vllm.server import Server
 from burnish_vllm.wire import Wire
-from conftest import Start, adapter_of, make_model, weights_of
+from conftest import Start, adapter_of, assert_weights_follow, make_model, weights_of
 from fake_vllm import FakeVLLM, Refused
 from safetensors.torch import load_file
 
@@ -99,22 +100,7 @@ def test_completions_are_of_the_weights_that_were_sent(start: Start) -> None:
 
 def test_weights_go_over_the_network(start: Start) -> None:
     """To two servers, one of which is started again; receipts come back the same way."""
-    first, second = start(), start()
-    backend, weights = backend_of(first, second, transfer="gloo", timeout=20.0), weights_of(3)
-
-    async def session() -> None:
-        for version, seed in ((0, 1), (1, 3)):
-            assert await backend.update(version, weights_of(seed)) == Receipt.of(version, weights_of(seed))
-        before = [await backend.generate([1, 2, 3], SAMPLING, seed=7) for _ in range(2)]
-        first.stop()
-        again = start(first.port)
-        after = [await backend.generate([1, 2, 3], SAMPLING, seed=7) for _ in range(2)]
-        assert before == after == [after[0]] * 2
-        held_there = again.model.state_dict()
-        assert all(torch.equal(held_there[name], tensor) for name, tensor in weights.items())
-        await backend.close()
-
-    run(session())
+    assert_weights_follow(start, partial(backend_of, transfer="gloo", timeout=20.0))
 
 
 def test_what_the_wire_brings_and_the_server_does_not_know(start: Start) -> None:

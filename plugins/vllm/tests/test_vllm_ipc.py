@@ -12,7 +12,7 @@ import torch
 from burnish_vllm.backend import VLLM
 from burnish_vllm.colocated import Colocated
 from burnish_vllm.ipc import arguments_of, is_here, lent
-from conftest import LENT, Start, weights_of
+from conftest import LENT, Start, assert_weights_follow, weights_of
 from torch import Tensor
 from without_gpu import GPU, rebuild_cuda_tensor
 
@@ -21,6 +21,8 @@ from burnish.errors import ConfigError, ModelError
 from burnish.rollout.contract import Receipt
 
 SAMPLING = SamplingSection(max_new_tokens=5, temperature=1.0)
+
+
 def backend_of(*servers: Any) -> VLLM:
     return VLLM(servers=[server.url for server in servers], dtype="float32", transfer="ipc", patience=5.0)
 
@@ -72,23 +74,8 @@ def test_a_handle_holds_no_code() -> None:
 
 def test_weights_are_lent(start: Start, played: None) -> None:
     """To two servers, one of which is started again: it is asked anew for its GPU. In several chunks, under one receipt."""
-    first, second = start(), start()
-    backend, weights = backend_of(first, second), weights_of(3)
-
-    async def session() -> None:
-        for version, seed in ((0, 1), (1, 3)):
-            assert await backend.update(version, weights_of(seed)) == Receipt.of(version, weights_of(seed))
-        assert first.asked["/init_weight_transfer_engine"] == 1
-        before = [await backend.generate([1, 2, 3], SAMPLING, seed=7) for _ in range(2)]
-        first.stop()
-        again = start(first.port)
-        after = [await backend.generate([1, 2, 3], SAMPLING, seed=7) for _ in range(2)]
-        assert before == after == [after[0]] * 2
-        held_there = again.model.state_dict()
-        assert all(torch.equal(held_there[name], tensor) for name, tensor in weights.items())
-        await backend.close()
-
-    asyncio.run(session())
+    first, second = assert_weights_follow(start, backend_of)
+    assert first.asked["/init_weight_transfer_engine"] == 1
     assert second.asked["/update_weights"] > second.asked["/start_weight_update"] == second.asked["/finish_weight_update"] == 2
 
 
