@@ -20,6 +20,7 @@ def refusals(config: Sections, registry: Registry) -> Iterator[str]:
     for named in named_values(config):
         yield from _unknown(named, registry)
     yield from _misplaced(config)
+    yield from _never_deleted(config)
     yield from _other_kinds(config, registry)
 
 
@@ -40,6 +41,12 @@ def _misplaced(config: Sections) -> Iterator[str]:
         source = options.get("source", MAIN)
         if config.data and isinstance(source, str) and source not in config.data:
             yield f"objective.{place}.{name}: no data source is named '{source}'. {did_you_mean(source, config.data)}"
+
+
+def _never_deleted(config: Sections) -> Iterator[str]:
+    """A journal that is to be shortened, in a run that without a checkpoint needs all of it to begin anew."""
+    if config.rollout is not None and config.rollout.keep is not None and config.checkpoint.every is None:
+        yield "rollout.keep: what no checkpoint needs is deleted when one is written; set `checkpoint.every`, or drop `keep`"
 
 
 def _other_kinds(config: Sections, registry: Registry) -> Iterator[str]:

@@ -429,6 +429,8 @@ class RolloutSection(Section):
     opponents: OpponentsSection | None = None
     """Completions to compare with, drawn beside each group; only some methods need them."""
     samples: SamplesSection = SamplesSection()
+    keep: Positive | None = None
+    """How many rollout batches stay in the journal, the newest; null for all. What a kept checkpoint goes on from stays too."""
     time_limit: AboveZero | None = None
     """Seconds of an episode; one that takes longer is left out."""
     retries: RetriesSection = RetriesSection()

@@ -25,6 +25,7 @@ from burnish.engine.evaluation import check_metric, evaluate
 from burnish.engine.guard import blame, breakage, named
 from burnish.engine.interrupts import Interrupted, Interrupts
 from burnish.engine.randomness import random_state
+from burnish.engine.retention import shorten_journal
 from burnish.engine.run import Run
 from burnish.engine.step import StepResult
 from burnish.errors import RunError
@@ -214,6 +215,7 @@ def save(run: Run) -> None:
     save_checkpoint(run.checkpoints.path(state.step), run.trained, trainer, run.origin, run.accelerator)
     if run.accelerator.is_main_process:
         run.checkpoints.prune(state.best.step if state.best and run.config.checkpoint.best else None)
+        shorten_journal(run)
 
 
 def finish(run: Run) -> None:

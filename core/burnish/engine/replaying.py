@@ -29,6 +29,11 @@ class Replayed:
         journal = self._journal
         if not journal.numbers():
             raise RunError(f"{self.run} has no rollouts: there is nothing in {journal.folder}")
+        if first := journal.numbers()[0]:
+            raise RunError(
+                f"{self.run} cannot be trained again from the beginning: its journal begins with rollout batch {first}, since "
+                "the run deleted older ones (rollout.keep); the source `replay` reads what is left"
+            )
 
     def run_started(self, run: Run) -> None:
         """Put the journal where the run looks for its own."""

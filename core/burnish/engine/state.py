@@ -32,6 +32,11 @@ def load_tree(stem: Path) -> Any:
     return _decode(json.loads(stem.with_suffix(".json").read_text()), load_file(stem.with_suffix(".safetensors")))
 
 
+def load_plain(stem: Path, key: str) -> Any:
+    """What `save_tree` wrote under `key` of a dict, where that holds no tensors; the others' are not read."""
+    return _decode(json.loads(stem.with_suffix(".json").read_text())[key], {})
+
+
 def _encode(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, Tensor):
         # A copy: safetensors refuses views, and tensors that share memory.

@@ -1,7 +1,7 @@
 """The journal: every rollout batch on disk before it is trained on. In: trajectories. Out: the same ones, to the bit.
 
 RUN/rollouts/NNNNNN-HASH.arrow, one Arrow file a rollout batch, one row a trajectory; written beside, synced, renamed; its hash
-is in its name. Never rewritten. Readable by pyarrow, pandas and `datasets`.
+is in its name. Never rewritten; old ones may be deleted (`rollout.keep`). Readable by pyarrow, pandas and `datasets`.
 """
 
 from __future__ import annotations
@@ -71,6 +71,12 @@ class Journal:
             path.unlink()
         for path in self.folder.glob("*-*.arrow"):
             if int(path.name.partition("-")[0]) > number:
+                path.unlink()
+
+    def forget_before(self, number: int) -> None:
+        """Delete the rollout batches before `number`."""
+        for path in self.folder.glob("*-*.arrow"):
+            if int(path.name.partition("-")[0]) < number:
                 path.unlink()
 
     def _find(self, number: int) -> Path | None:
