@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 Ids = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 Numbers = NDArray[np.float32]
+LIKELIEST_IDS, LIKELIEST_LOGPS = "likeliest_ids", "likeliest_logps"
+"""Names of what a sampler said beside the token that it drew, [T, K] in the numbers per token: its K likeliest tokens,
+likeliest first, -1 where there is none, and their log-probabilities, nats, 0 where there is none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,8 +29,9 @@ class Sequence:
 
     ids: [T]. masks: name -> bool [T]; a mask marks targets, token 0 is never one. role: the part that the sequence plays in
     its unit (`main`, `chosen`, `rejected`, `gold`, `item0`, ...). tokens: name -> float [T], aligned with ids, read at targets
-    (`advantages`, `old`, `behaviour`, `reference`). scalars: name -> one number. inputs: further inputs of the forward
-    (images); salt: hash of those inputs, so that equal ids with other images never share a prefix.
+    (`advantages`, `old`, `behaviour`, `reference`); or [T, K], several numbers of each (`likeliest_ids`, which float32 holds
+    exactly up to 2**24). scalars: name -> one number. inputs: further inputs of the forward (images); salt: hash of those
+    inputs, so that equal ids with other images never share a prefix.
     """
 
     ids: Ids
@@ -46,7 +50,7 @@ class Sequence:
             if length and mask[0]:
                 raise ValueError(f"mask '{name}' marks token 0, which nothing precedes and nothing can predict")
         for name, numbers in self.tokens.items():
-            if numbers.shape != (length,):
+            if numbers.shape[:1] != (length,) or numbers.ndim > 2:
                 raise ValueError(f"per-token numbers '{name}' must be [{length}], got {list(numbers.shape)}")
 
     def __len__(self) -> int:

@@ -13,6 +13,7 @@ import weakref
 from collections.abc import Iterator, Mapping
 from collections.abc import Sequence as List
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ from burnish.model.checkpointing import offloaded
 from burnish.model.head import Beside
 from burnish.model.recipes import by_recipe
 from burnish.model.scorer import Scorer
-from burnish.model.signals import Signal, hidden
+from burnish.model.signals import Signal, hidden, num_likeliest
 from burnish.model.sites import sites_for
 from burnish.model.tile import WITHOUT_GRADIENT
 
@@ -113,16 +114,16 @@ def _turn(
 ) -> None:
     sequences, masks = [sequence for sequence, _ in micro], [mask for _, mask in micro]
     layout = lay_out(sequences, kind)
-    sites = sites_for(layout, masks).to(device)
+    sites = sites_for(layout, masks, num_likeliest(signals)).to(device)
     layout = layout.to(device)
     narrow = AUTOCAST.get(section.precision)
     kept = offloaded(policy.parameters(), device) if section.offload_activations else by_recipe()
     with torch.autocast(device.type, narrow, enabled=narrow is not None), kept:
-        beside = None
-        if other is not None and any(signal.beside for signal in signals):
+        beside = Beside(sampled=sites.sampled)
+        if other is not None and any(signal.beside == "teacher" for signal in signals):
             with torch.no_grad():
                 [states] = other(layout, sites, (hidden(),))
-            beside = Beside(states, torch.no_grad()(other.logits))
+            beside = replace(beside, hidden=states, logits=torch.no_grad()(other.logits))
         values = policy(layout, sites, signals, beside)
     learning = [value.sum() for signal, value in zip(signals, values, strict=True) if signal.name not in WITHOUT_GRADIENT]
     torch.autograd.backward(torch.stack(learning).sum())

@@ -24,10 +24,10 @@ from burnish.data.units import Mask, Sequence, Unit
 from burnish.engine.distributed import accumulating
 from burnish.errors import ObjectiveError
 from burnish.model.roles import Roles
-from burnish.model.signals import Role
+from burnish.model.signals import Role, num_likeliest
 from burnish.model.sites import sites_for
 from burnish.objective.compose import Objective, Outcome, Part, live_masks, named
-from burnish.objective.prepass import State, close_parts, has_prepass, needs, open_parts
+from burnish.objective.prepass import State, check_reported, close_parts, has_prepass, needs, open_parts
 from burnish.objective.readings import Detached, Live, Scores
 from burnish.objective.reduce import Tally
 
@@ -122,6 +122,7 @@ class StepRunner:
         with span("layout"):
             units, pairing = canonical(units, pairing)
             parts = open_parts(self.objective, units, pairing)
+            check_reported(parts)
             own = self._share(units, live_masks(parts, units))
         scored = self._score_before(parts, [unit for micro in own for unit in micro])
         after = close_parts(parts, scored, state or {})
@@ -180,8 +181,9 @@ class StepRunner:
         sequences, masks = [sequence for sequence, _ in read], [mask for _, mask in read]
         with span("layout"):
             layout = lay_out(sequences, self.roles.kind)
-            sites = sites_for(layout, masks)
-        outputs = self.roles.score("policy", layout, sites, self.objective.signals("policy"))
+            signals = self.objective.signals("policy")
+            sites = sites_for(layout, masks, num_likeliest(signals))
+        outputs = self.roles.score("policy", layout, sites, signals)
         live = Live.of(outputs, sequences, masks, sites.rows, scored)
         # All ranks make the same backward passes, so even a micro-batch without terms hangs on the model.
         total = 0.0 * torch.stack([values.sum() for values in outputs.values()]).sum() if not read else scored.zero()

@@ -1,20 +1,44 @@
-"""How far two next-token distributions are apart, for a tile of positions: value and gradient, from logits alone.
+"""How far two next-token distributions are apart, for a tile of positions.
 
-In: logits of the policy and of the model beside it. Out: one number per position, with a gradient for the policy. Shapes: n
-positions, V and V' the two vocabularies, K the tokens that are compared.
+In: logits of the policy, and of the model beside it or what the sampler said of a few tokens. Out: one number per position;
+with a model beside it, a gradient for the policy. Shapes: n positions, V and V' the two vocabularies, K the tokens that are
+compared.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from burnish.model.signals import Signal
+from burnish.model.signals import Between, Signal
 
 LOWEST = -1e4  # exp of it is 0 in every precision, and 0 * LOWEST is 0 where 0 * -inf would be NaN
+LEAST = 1e-12  # probability of all other tokens, below which a difference of 1 and a sum is rounding
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sampled:
+    """What the sampler said of n tokens that it drew. ids: [n, 1 + K], the token itself, then the likeliest others, likeliest
+    first, -1 where there is none; logps: [n, 1 + K], nats, under the distribution that it drew from."""
+
+    ids: Tensor
+    logps: Tensor
+
+    def cut(self, part: slice) -> Sampled:
+        """Of some of them."""
+        return Sampled(self.ids[part], self.logps[part])
+
+    def row(self) -> Sampled:
+        """One row of zeros."""
+        return Sampled(*(numbers.new_zeros(1, numbers.shape[-1]) for numbers in (self.ids, self.logps)))
+
+    def narrowed(self, top_k: int) -> Sampled:
+        """With no more than so many of the likeliest."""
+        return Sampled(self.ids[:, : 1 + top_k], self.logps[:, : 1 + top_k])
 
 
 def divergence_of(logits: Tensor, teacher: Tensor, signal: Signal) -> Tensor:
@@ -40,6 +64,21 @@ def _narrowed(logits: Tensor, tokens: Tensor, tail: bool) -> Tensor:
         return kept
     others = logits.scatter(-1, tokens, -torch.inf).logsumexp(-1, keepdim=True)
     return torch.cat([kept, others], dim=-1)
+
+
+def sampler_divergence_of(logits: Tensor, logsumexp: Tensor, sampled: Sampled, between: Between) -> Tensor:
+    """D(q, p) at every position: [n]; p of the policy's `logits` [n, V], normalised by `logsumexp` [n], q of the sampler, over
+    the tokens of `sampled` and all others as one outcome."""
+    missing = sampled.ids < 0
+    log_p = logits.gather(-1, sampled.ids.clamp(min=0)) - logsumexp[:, None]
+    log_p, log_q = (_with_others(each.masked_fill(missing, LOWEST)) for each in (log_p, sampled.logps.to(logits)))
+    return _kl(log_q, log_p) if between == "kl" else (log_p.exp() - log_q.exp()).abs().sum(-1) / 2
+
+
+def _with_others(logp: Tensor) -> Tensor:
+    """Log-probabilities [n, K] of some tokens, and that of all others: [n, K + 1]."""
+    others = (1 - logp.exp().sum(-1, keepdim=True)).clamp(min=LEAST).log()
+    return torch.cat([logp, others], dim=-1).clamp_min_(LOWEST)
 
 
 class _Divergence(torch.autograd.Function):

@@ -17,22 +17,34 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from burnish.errors import ModelError, did_you_mean
-from burnish.model.divergence import divergence_of
+from burnish.model.divergence import Sampled, divergence_of
 from burnish.model.linear_head import is_plain, read_linear
-from burnish.model.signals import Signal
-from burnish.model.tile import VOCABULARY, WITHOUT_GRADIENT, LogitScale, Tile, wide
+from burnish.model.signals import Role, Signal
+from burnish.model.tile import VOCABULARY, WITHOUT_GRADIENT, LogitScale, Tile, read_tile, wide
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Beside:
-    """A frozen model at the policy's scored positions. hidden: [M, H']. logits: its head, [n, H'] to wide logits [n, V']."""
+    """What signals compare the policy with at its scored positions. hidden: [M, H'], of a frozen model. logits: its head,
+    [n, H'] to wide logits [n, V']. sampled: what the sampler said of the M targets."""
 
-    hidden: Tensor
-    logits: Callable[[Tensor], Tensor]
+    hidden: Tensor | None = None
+    logits: Callable[[Tensor], Tensor] | None = None
+    sampled: Sampled | None = None
 
     def row(self) -> Beside:
         """One row of zeros, where there is nothing to compare but every process compares."""
-        return replace(self, hidden=self.hidden.new_zeros(1, self.hidden.shape[-1]))
+        hidden = None if self.hidden is None else self.hidden.new_zeros(1, self.hidden.shape[-1])
+        return replace(self, hidden=hidden, sampled=None if self.sampled is None else self.sampled.row())
+
+    def cut(self, part: slice) -> Beside:
+        """At some of the positions."""
+        hidden = None if self.hidden is None else self.hidden[part]
+        return replace(self, hidden=hidden, sampled=None if self.sampled is None else self.sampled.cut(part))
+
+    def has(self, role: Role | None) -> bool:
+        """Whether what is compared with is here."""
+        return (role != "teacher" or self.hidden is not None) and (role != "behaviour" or self.sampled is not None)
 
 
 COMPARING = frozenset({"divergence"})  # of this head's logits and those beside them
@@ -50,31 +62,33 @@ def read_vocabulary(
 ) -> list[Tensor]:
     """Signals of a language-model head, in the order asked: [M] each.
 
-    hidden: [M, H]; targets: [M]; rows: the tile size; beside: the model that signals compare with, its tiles along with these.
+    hidden: [M, H]; targets: [M]; rows: the tile size; beside: what signals compare with, cut into tiles along with these.
     Raises ModelError for a signal without a rule.
     """
+    beside = beside or Beside()
     for signal in signals:
         if signal.tile is None and signal.name not in {*VOCABULARY, *COMPARING}:
             raise ModelError(f"no signal named '{signal.name}' in a vocabulary. {did_you_mean(signal.name, VOCABULARY)}")
-        if signal.beside is not None and beside is None:
+        if not beside.has(signal.beside):
             raise ModelError(f"the signal '{signal.name}' compares with the {signal.beside}, and there is none here")
 
     if is_plain(head, signals):
-        return read_linear(head, scale, hidden, targets, signals, rows)
+        return read_linear(head, scale, hidden, targets, signals, rows, beside.sampled)
 
     # With gradients first: when a checkpoint recomputes the tile, it stops at the last tensor that the backward pass needs.
     order = sorted(signals, key=lambda signal: signal.name in WITHOUT_GRADIENT)
 
-    def one(hidden: Tensor, targets: Tensor, other: Tensor | None, known: dict[float, dict[str, Tensor]]) -> tuple[Tensor, ...]:
+    def one(hidden: Tensor, targets: Tensor, beside: Beside, known: dict[float, dict[str, Tensor]]) -> tuple[Tensor, ...]:
         raw: Tensor = head(hidden)
         logits = scale(wide(raw))
-        theirs = None if other is None or beside is None else beside.logits(other)
+        theirs = None if beside.hidden is None or beside.logits is None else beside.logits(beside.hidden)
         tiles = {
             temperature: Tile(
                 logits if temperature == 1 else logits / temperature,
                 targets,
                 known.setdefault(temperature, {}),
                 theirs if theirs is None or temperature == 1 else theirs / temperature,
+                beside.sampled,
             )
             for temperature in {signal.temperature for signal in signals}
         }
@@ -82,9 +96,8 @@ def read_vocabulary(
         return tuple(values[signal] for signal in signals)
 
     run = partial(checkpoint, one, use_reentrant=False) if torch.is_grad_enabled() else one
-    own = torch.split(hidden, rows)
-    others = [None] * len(own) if beside is None else torch.split(beside.hidden, rows)
-    columns = [run(*piece, {}) for piece in zip(own, torch.split(targets, rows), others, strict=True)]
+    parts = [slice(start, start + rows) for start in range(0, len(hidden), rows)]
+    columns = [run(hidden[part], targets[part], beside.cut(part), {}) for part in parts]
     return [torch.cat(values) for values in zip(*columns, strict=True)]
 
 
@@ -120,5 +133,5 @@ def _read(signal: Signal, tile: Tile) -> Tensor:
         return divergence_of(tile.logits, tile.teacher, signal)
     if signal.name in WITHOUT_GRADIENT:
         with torch.no_grad():
-            return VOCABULARY[signal.name](tile)
-    return VOCABULARY[signal.name](tile)
+            return read_tile(tile, signal)
+    return read_tile(tile, signal)

@@ -19,9 +19,9 @@ from torch.autograd.function import once_differentiable
 from torch.distributed.tensor import DTensor
 from torch.nn import functional as F
 
-from burnish.model.divergence import LOWEST
+from burnish.model.divergence import LOWEST, Sampled
 from burnish.model.signals import Signal
-from burnish.model.tile import VOCABULARY, WITHOUT_GRADIENT, LogitScale, Tile, tile_rows, wide
+from burnish.model.tile import VOCABULARY, WITHOUT_GRADIENT, LogitScale, Tile, read_tile, tile_rows, wide
 
 # Raw logits that wait for the backward pass, in all: a constant, whatever the batch and the vocabulary.
 KEPT_BYTES = {"cpu": 2**29, "cuda": 2**30}
@@ -42,13 +42,20 @@ def is_plain(head: nn.Module, signals: tuple[Signal, ...]) -> TypeGuard[nn.Linea
 
 
 def read_linear(
-    head: nn.Linear, scale: LogitScale, hidden: Tensor, targets: Tensor, signals: tuple[Signal, ...], rows: int
+    head: nn.Linear,
+    scale: LogitScale,
+    hidden: Tensor,
+    targets: Tensor,
+    signals: tuple[Signal, ...],
+    rows: int,
+    sampled: Sampled | None = None,
 ) -> list[Tensor]:
-    """Signals of a plain head, in the order asked: [M] each. hidden: [M, H]; targets: [M]; rows: the tile size."""
+    """Signals of a plain head, in the order asked: [M] each. hidden: [M, H]; targets: [M]; rows: the tile size; sampled: what
+    the sampler said of the targets, where a signal compares with that."""
     device = hidden.device.type
     mixed = torch.is_autocast_enabled(device)
     dtype = torch.get_autocast_dtype(device) if mixed else head.weight.dtype
-    request = _Request(signals, scale, rows, dtype, torch.is_grad_enabled())
+    request = _Request(signals, scale, rows, dtype, torch.is_grad_enabled(), sampled)
     with torch.autocast(device, enabled=False):
         values: tuple[Tensor, ...] = _LinearHead.apply(hidden, head.weight, head.bias, targets, request)  # type: ignore[no-untyped-call]
     return list(values)
@@ -70,13 +77,14 @@ def logit_bytes(head: nn.Module, num_tokens: int, element_bytes: int, device: to
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Request:
-    """What is asked of the head. dtype: of its products; trains: whether a backward pass will follow."""
+    """What is asked of the head. dtype: of its products; trains: whether a backward pass follows; sampled: of all targets."""
 
     signals: tuple[Signal, ...]
     scale: LogitScale
     rows: int
     dtype: torch.dtype
     trains: bool
+    sampled: Sampled | None = None
 
     @property
     def temperatures(self) -> list[float]:
@@ -119,7 +127,7 @@ class _LinearHead(torch.autograd.Function):
             raw = _product(hidden[tile], matrix, bias)
             for chunk in _chunks(raw):
                 place = slice(tile.start + chunk.start, tile.start + chunk.stop)
-                _read(raw[chunk], targets[place], request, known.cut(place), [value[place] for value in values])
+                _read(raw[chunk], targets, place, request, known.cut(place), [value[place] for value in values])
             if unit is not None:
                 one = [torch.ones_like(value[tile]) for value in values]
                 _slope_(raw, targets[tile], request, known.cut(tile), one)
@@ -191,13 +199,14 @@ def _add_product_(total: Tensor, slopes: Tensor, hidden: Tensor) -> None:
 
 
 def _read(
-    raw: Tensor, targets: Tensor, request: _Request, known: dict[float, dict[str, Tensor]], values: list[Tensor]
+    raw: Tensor, targets: Tensor, place: slice, request: _Request, known: dict[float, dict[str, Tensor]], values: list[Tensor]
 ) -> None:
-    """Write the signals of a chunk, and what their gradients need."""
+    """Write the signals of a chunk, which lies at `place` among all targets, and what their gradients need."""
     logits = request.scale(wide(raw))
-    tiles = {one: Tile(logits if one == 1 else logits / one, targets, {}) for one in known}
+    sampled = None if request.sampled is None else request.sampled.cut(place)
+    tiles = {one: Tile(logits if one == 1 else logits / one, targets[place], {}, sampled=sampled) for one in known}
     for signal, value in zip(request.signals, values, strict=True):
-        value.copy_(VOCABULARY[signal.name](tiles[signal.temperature]))
+        value.copy_(read_tile(tiles[signal.temperature], signal))
     for temperature, rows in known.items():
         for name, row in rows.items():
             row.copy_(tiles[temperature].known[name])

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Sequence as List
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -100,9 +100,11 @@ class Roles:
         """
         device = next(self.policy.parameters()).device
         layout, sites = layout.to(device), sites.to(device)
-        others = {signal.beside for signal in signals if signal.beside is not None}
+        compared = any(signal.beside == "teacher" for signal in signals)
         with ExitStack() as stack:
-            beside = self._beside(layout, sites) if others else None
+            beside = self._beside(layout, sites) if compared else None
+            if sites.sampled is not None:
+                beside = replace(beside or Beside(), sampled=sites.sampled)
             self.forwarded_tokens[role] += layout.num_tokens
             self.forwards[role] += 1
             module = self.policy if role == "policy" else stack.enter_context(self._frozen(role))

@@ -5,7 +5,7 @@ In: what `signals()` of a loss returns. Out: the request that a `Scorer` answers
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -15,13 +15,16 @@ if TYPE_CHECKING:
 Role = Literal["policy", "reference", "teacher", "old", "behaviour"]
 Site = Literal["predict", "at"]
 Tile = Callable[["Tensor", "Tensor"], "Tensor"]
+Between = Literal["tv", "kl"]
+"""Two distributions: half the sum of what probabilities differ by, or the Kullback-Leibler divergence."""
 
 
 @dataclass(frozen=True, slots=True)
 class Signal:
     """One number per scored token (or per sequence) that a model gives.
 
-    name: `logp`, `entropy`, `top1`, `mean_logit`, `sum_p2`, `divergence`, `value`, `score`, or a plugin's own.
+    name: `logp`, `entropy`, `top1`, `mean_logit`, `sum_p2`, `divergence`, `sampler_divergence`, `value`, `score`, or a plugin's
+    own.
     role: whose number it is; only `policy` carries a gradient.
     site: `predict` reads position t-1 for target t, `at` reads position t itself.
     temperature: divides the logits before anything is computed from them.
@@ -42,8 +45,10 @@ class Signal:
 
     @property
     def beside(self) -> Role | None:
-        """The frozen role whose tiles stand beside this role's own when the signal is computed; most need none."""
-        return "teacher" if self.name == "divergence" else None
+        """The frozen role that this role's own tiles are compared with when the signal is computed; most need none. A teacher's
+        tiles stand beside them, what the sampler said (`behaviour`) came with the data."""
+        compared: dict[str, Role] = {"divergence": "teacher", "sampler_divergence": "behaviour"}
+        return compared.get(self.name)
 
 
 def logp(role: Role = "policy", temperature: float = 1.0) -> Signal:
@@ -87,9 +92,29 @@ def divergence(beta: float = 0.0, temperature: float = 1.0, top_k: int = 0, tail
     return Signal("divergence", temperature=temperature, parameters=parameters)
 
 
+def sampler_divergence(between: Between, top_k: int) -> Signal:
+    """How far the policy's next-token distribution p is from the one q that the target was drawn from; carries no gradient.
+
+        tv: 1/2 sum |p_i - q_i|        kl: sum q_i log(q_i / p_i), nats
+
+    The outcomes i are the target, the sampler's k likeliest tokens, and all others as one outcome more: k + 1 or k + 2 of them,
+    as the target is among the likeliest or not. q comes with the data (`behaviour`, `likeliest_ids`, `likeliest_logps` of a
+    sequence's tokens). Raises ValueError unless top_k is at least 1.
+    """
+    if top_k < 1:
+        raise ValueError(f"top_k must be at least 1, got {top_k}")
+    return Signal("sampler_divergence", parameters=(("between", between), ("top_k", float(top_k))))
+
+
+def num_likeliest(signals: Iterable[Signal]) -> int:
+    """How many of the sampler's likeliest tokens must be known for all of these: 0 where none compares with them."""
+    compared = (dict(signal.parameters)["top_k"] for signal in signals if signal.beside == "behaviour")
+    return max(map(int, compared), default=0)
+
+
 def tempered(signal: Signal, temperature: float) -> Signal:
     """The signal of a distribution whose logits are divided by `temperature` as well; others as they are."""
-    if temperature == 1 or signal.name not in ("logp", "entropy", "sum_p2"):
+    if temperature == 1 or signal.name not in ("logp", "entropy", "sum_p2", "sampler_divergence"):
         return signal
     return replace(signal, temperature=signal.temperature * temperature)
 

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from burnish.model.divergence import LOWEST
+from burnish.model.divergence import LOWEST, Sampled, sampler_divergence_of
+from burnish.model.signals import Between, Signal
 
 # Logits held at once: 128 MiB of float32 on a CPU, 512 MiB on a GPU. Every tile adds to the whole gradient of the head, so
 # smaller tiles, and fewer than MIN_ROWS in any case, are slower (a third at 2**22 elements, 85 rows, measured on 2 cores).
@@ -47,13 +48,21 @@ class LogitScale:
 class Tile:
     """Logits of a tile, divided by a temperature, and what several signals take from them, computed once.
 
-    teacher: the logits beside them, divided likewise, where a signal compares the two.
     known: [n] numbers of an earlier pass over the same tile; the recomputation in the backward pass reads them and so needs
-    nothing of the logits but the logits. Reductions are detached: logp and entropy bring gradients of their own.
+    nothing of the logits but the logits. teacher: the logits beside them, divided likewise; sampled: what the sampler said of
+    the targets; both where a signal compares with them. Reductions are detached: logp and entropy bring gradients of their own.
     """
 
-    def __init__(self, logits: Tensor, targets: Tensor, known: dict[str, Tensor], teacher: Tensor | None = None) -> None:
-        self.logits, self.targets, self.teacher, self.known = logits, targets, teacher, known  # [n, V], [n]
+    def __init__(
+        self,
+        logits: Tensor,
+        targets: Tensor,
+        known: dict[str, Tensor],
+        teacher: Tensor | None = None,
+        sampled: Sampled | None = None,
+    ) -> None:
+        self.logits, self.targets, self.known = logits, targets, known  # [n, V], [n]
+        self.teacher, self.sampled = teacher, sampled
 
     def logp(self) -> Tensor:
         """[n], nats."""
@@ -78,6 +87,12 @@ class Tile:
         """[n], probability that two draws agree."""
         squares: Tensor = torch.linalg.vecdot(self._weights, self._weights)
         return squares / self._total**2
+
+    def sampler_divergence(self, between: Between, top_k: float) -> Tensor:
+        """[n], from the distribution that the targets were drawn from, of which so many of the likeliest tokens are known."""
+        assert self.sampled is not None
+        logsumexp, known = self._once("logsumexp", self._logsumexp), self.sampled.narrowed(int(top_k))
+        return sampler_divergence_of(self.logits.detach(), logsumexp, known, between)
 
     @cached_property
     def _largest(self) -> Tensor:
@@ -139,14 +154,21 @@ class _Entropy(torch.autograd.Function):
         return p.mul_(logp.add_(entropy[:, None]).mul_(-grad[:, None])), None, None
 
 
-VOCABULARY: dict[str, Callable[[Tile], Tensor]] = {
+VOCABULARY: dict[str, Callable[..., Tensor]] = {
     "logp": Tile.logp,
     "entropy": Tile.entropy,
     "top1": Tile.top1,
     "mean_logit": Tile.mean_logit,
     "sum_p2": Tile.sum_p2,
+    "sampler_divergence": Tile.sampler_divergence,
 }
-WITHOUT_GRADIENT = frozenset({"top1", "mean_logit", "sum_p2"})
+"""Signals of one head's own tile, by name; their parameters are arguments."""
+WITHOUT_GRADIENT = frozenset({"top1", "mean_logit", "sum_p2", "sampler_divergence"})
+
+
+def read_tile(tile: Tile, signal: Signal) -> Tensor:
+    """A signal of `VOCABULARY` at every position: [n]."""
+    return VOCABULARY[signal.name](tile, **dict(signal.parameters))
 
 
 def wide(logits: Tensor) -> Tensor:

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from burnish.data.units import Mask, Sequence, Unit
+from burnish.data.units import LIKELIEST_IDS, LIKELIEST_LOGPS, Mask, Sequence, Unit
 from burnish.errors import ObjectiveError
-from burnish.model.signals import Role, Signal
+from burnish.model.signals import Role, Signal, num_likeliest
 from burnish.objective.compose import Objective, Part
 from burnish.objective.contract import blamed, derive, scored_for_statistic, statistic
 from burnish.objective.entries import Entry
@@ -43,6 +43,22 @@ def open_parts(objective: Objective, units: List[Unit], pairing: List[int] | Non
     pairing: a permutation of `units` for losses that mismatch them; by default each is paired with the one before it.
     """
     return [_open(entry, units, pairing) for entry in objective.entries]
+
+
+def check_reported(parts: Iterable[Part]) -> None:
+    """ObjectiveError where a part compares with more of the sampler's likeliest tokens than came with a sequence."""
+    for part in parts:
+        count = num_likeliest(part.entry.signals())
+        for member in part.members if count else ():
+            for sequence in member.sequences:
+                known = sequence.tokens.get(LIKELIEST_IDS)
+                found = 0 if known is None else known.size // len(sequence)
+                if found < count or "behaviour" not in sequence.tokens:
+                    raise ObjectiveError(
+                        f"{part.entry.name} compares with the {count} likeliest tokens of the sampler, of which row "
+                        f"{member.unit.row} of {member.unit.source} has {found}: a rollout reports them, and rows have them in "
+                        f"the columns behaviour_logps, {LIKELIEST_IDS} and {LIKELIEST_LOGPS}"
+                    )
 
 
 def needs(parts: Iterable[Part], units: List[Unit], role: Role) -> list[Need]:

@@ -42,6 +42,7 @@ RANGES = {
     "top1": (0.0, 1.0),
     "mean_logit": (-1.0, 1.0),
     "sum_p2": (0.05, 0.95),
+    "sampler_divergence": (0.0, 0.5),
     "value": (-2.0, 2.0),
     "score": (-2.0, 2.0),
     "label_logp": (-4.0, -0.05),
