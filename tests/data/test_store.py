@@ -24,7 +24,7 @@ def sequences(draw: Any) -> Sequence:
         ids,
         {"completion": mask, "all": ~mask & (np.arange(length) > 0)},
         role,
-        {"old": np.array(numbers, dtype=np.float32)},
+        {"old": np.array(numbers, dtype=np.float32), "several": np.outer(numbers, [1, -1, 0.5]).astype(np.float32)},
         scalars,
     )
 
@@ -37,6 +37,9 @@ def test_units_survive_the_table(groups: list[list[Sequence]], weight: float) ->
     back = Units(table, "main", np.arange(len(units)))
     assert [unit.id for unit in back] == [unit.id for unit in units]
     assert [unit.row for unit in back] == [unit.row for unit in units]
+    assert [one.tokens["several"].shape for unit in back for one in unit.sequences] == [
+        (len(one), 3) for unit in units for one in unit.sequences
+    ]
     assert back.column("num_tokens").tolist() == [sum(map(len, group)) for group in groups]
     assert [unit.id for unit in back[1:]] == [unit.id for unit in units[1:]]
 

@@ -90,7 +90,7 @@ class StalePrefixes(Copied):
             new, logps = [], []
             for uniform in random_stream(seed, tuple(ids), 0, sampling.max_new_tokens):
                 logits = self.model(following, past_key_values=cache).logits[:, -1]
-                token, logp = draw(logits, torch.tensor([uniform]), sampling)
+                token, logp, _ = draw(logits, torch.tensor([uniform]), sampling)
                 new.append(int(token))
                 logps.append(float(logp))
                 following = token[:, None]

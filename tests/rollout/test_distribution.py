@@ -57,7 +57,7 @@ def test_a_repetition_penalty_divides_what_is_positive_and_multiplies_what_is_no
     assert penalised(logits, seen, 0.5).tolist() == [[4.0, -0.5, 3.0, 0.0]]
     # With token 2 seen and penalty 4, the most likely token is 0; the log-probability said is the model's own.
     greedy = sampling(temperature=0.0, repetition_penalty=4.0)
-    tokens, logps = draw(torch.tensor([[2.0, -1.0, 3.0]]), torch.tensor([0.5]), greedy, torch.tensor([[False, True, True]]))
+    tokens, logps, _ = draw(torch.tensor([[2.0, -1.0, 3.0]]), torch.tensor([0.5]), greedy, torch.tensor([[False, True, True]]))
     assert tokens.tolist() == [0]
     assert logps.tolist() == pytest.approx([2 - math.log(math.exp(2) + math.exp(-1) + math.exp(3))])
 
@@ -66,7 +66,7 @@ def test_a_repetition_penalty_divides_what_is_positive_and_multiplies_what_is_no
 def test_draw_inverts_the_cumulative_distribution(given: dict[str, Any]) -> None:
     # In order of tokens the cumulative is 1/8, 5/8, 6/8, 1; sorted it is 1/2, 3/4, 7/8 (token 0 or 2), 1.
     uniforms = [0.0, 0.2, 0.7, 0.99]
-    tokens, logps = draw(LOGITS.repeat(4, 1), torch.tensor(uniforms), sampling(**given))
+    tokens, logps, _ = draw(LOGITS.repeat(4, 1), torch.tensor(uniforms), sampling(**given))
     if not given:
         assert tokens.tolist() == [0, 1, 2, 3]
     else:
@@ -76,7 +76,7 @@ def test_draw_inverts_the_cumulative_distribution(given: dict[str, Any]) -> None
 
 def test_draw_never_takes_a_token_of_no_probability() -> None:
     logits = torch.tensor([[-torch.inf, 0.0, -torch.inf]]).repeat(2, 1)
-    tokens, logps = draw(logits, torch.tensor([0.0, 1 - 2**-24]), sampling())
+    tokens, logps, _ = draw(logits, torch.tensor([0.0, 1 - 2**-24]), sampling())
     assert tokens.tolist() == [1, 1]
     assert logps.tolist() == [0, 0]
 
@@ -92,19 +92,19 @@ def test_a_large_vocabulary_is_inverted_as_a_whole(columns: int, seed: int, hole
     uniforms = np.array([0.0, *random.random(4), 1 - 2**-24])
     cumulative = np.cumsum(np.exp(logits), -1)
     expected = [int(np.searchsorted(row, u * row[-1], side="right")) for row, u in zip(cumulative, uniforms, strict=True)]
-    tokens, _ = draw(torch.from_numpy(logits), torch.from_numpy(uniforms), sampling())
+    tokens, *_ = draw(torch.from_numpy(logits), torch.from_numpy(uniforms), sampling())
     assert tokens.tolist() == expected
 
 
 def test_greedy_gives_the_models_own_log_probability() -> None:
-    tokens, logps = draw(LOGITS, torch.tensor([0.9]), sampling(temperature=0.0, top_k=1))
+    tokens, logps, _ = draw(LOGITS, torch.tensor([0.9]), sampling(temperature=0.0, top_k=1))
     assert tokens.tolist() == [1]
     assert logps.item() == pytest.approx(math.log(1 / 2))
 
 
 def test_many_draws_have_the_frequencies_of_the_distribution() -> None:
     uniforms = torch.from_numpy(random_stream(0, [1], 0, 4000))
-    tokens, _ = draw(LOGITS.repeat(4000, 1), uniforms, sampling())
+    tokens, *_ = draw(LOGITS.repeat(4000, 1), uniforms, sampling())
     # Standard deviation of a frequency of 1/2 over 4000 draws: .008.
     assert (tokens.bincount(minlength=4) / 4000).tolist() == pytest.approx([1 / 8, 1 / 2, 1 / 8, 1 / 4], abs=0.03)
 
@@ -116,3 +116,20 @@ def test_random_stream_is_a_function_of_seed_prompt_and_occurrence() -> None:
     for other in (random_stream(2, [5, 6], 0, 8), random_stream(1, [6, 5], 0, 8), random_stream(1, [5, 6], 1, 8)):
         assert not np.array_equal(first, other)
     assert ((first >= 0) & (first < 1)).all()
+
+
+def test_the_likeliest_tokens_are_those_that_could_have_been_drawn() -> None:
+    drawn = draw(LOGITS, torch.tensor([0.9]), sampling(), likeliest=2)
+    assert drawn.likeliest is not None
+    ids, logps = drawn.likeliest
+    assert ids.tolist() == [[1, 3]]
+    assert logps.exp().tolist() == [pytest.approx([1 / 2, 1 / 4])]
+    assert draw(LOGITS, torch.tensor([0.9]), sampling()).likeliest is None
+
+
+@pytest.mark.parametrize("given", [{"top_k": 2}, {"top_p": 0.6}, {"min_p": 0.3}])
+def test_where_fewer_can_be_drawn_fewer_are_said(given: dict[str, Any]) -> None:
+    drawn = draw(LOGITS, torch.tensor([0.9]), sampling(**given), likeliest=5)
+    assert drawn.likeliest is not None
+    assert drawn.likeliest[0].tolist() == [[1, 3, -1, -1, -1]]
+    assert drawn.likeliest[1].tolist() == [pytest.approx([math.log(2 / 3), math.log(1 / 3), 0, 0, 0])]

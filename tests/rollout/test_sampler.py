@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from burnish.batch.attention import NAME, attention_of, set_attention
-from burnish.config.sections import SamplingSection
+from burnish.config.sections import DrawnSection, SamplingSection
 from burnish.errors import ModelError
+from burnish.rollout.likeliest import reported
 from burnish.rollout.sampler import Completion, HFSampler, generating
 from burnish.testing.tiny import tiny_model, tiny_tokenizer
 
@@ -60,6 +61,22 @@ def test_a_request_gets_the_same_tokens_whatever_its_neighbours(
     chosen = order[:kept]
     together = HFSampler(model, TOKENIZER, max_rows).generate([prompts[place] for place in chosen], asked, seed=3)
     assert [completion.ids for completion in together] == [alone[place] for place in chosen]
+
+
+def test_the_likeliest_tokens_are_those_of_a_plain_forward() -> None:
+    """Against the whole vocabulary of a plain forward; what is drawn is what is drawn without them."""
+    model = tiny_model(dtype=torch.float64)
+    asked = reported(DrawnSection(max_new_tokens=12, temperature=0.8), 5)
+    plain = HFSampler(model, TOKENIZER).generate(PROMPTS, sampling(temperature=0.8))
+    for prompt, other, one in zip(PROMPTS, plain, HFSampler(model, TOKENIZER, 3).generate(PROMPTS, asked), strict=True):
+        assert one.ids == other.ids
+        assert other.likeliest_ids == other.likeliest_logps == []
+        with torch.no_grad():
+            logits = model(torch.tensor([prompt + one.ids])).logits[0, len(prompt) - 1 : -1]
+        expected = torch.log_softmax(logits / 0.8, -1).sort(-1, descending=True)
+        assert one.likeliest_ids == expected.indices[:, :5].tolist()
+        found = torch.tensor(one.likeliest_logps, dtype=torch.float64)
+        torch.testing.assert_close(found, expected.values[:, :5], atol=1e-12, rtol=0)
 
 
 def test_log_probabilities_under_a_repetition_penalty() -> None:

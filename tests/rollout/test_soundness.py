@@ -42,3 +42,24 @@ def test_what_is_sound_is_the_answer(ids: list[int], logps: list[float], vocabul
 def test_what_is_not_says_why(ids: list[int], logps: list[float], vocabulary: int | None, said: str) -> None:
     with pytest.raises(ModelError, match=said):
         sound(Completion(ids, logps, finished=True), vocabulary)
+
+
+@pytest.mark.parametrize(
+    ("ids", "logps", "said"),
+    [
+        ([], [], "asked for the 2 likeliest tokens beside each of 1, and gave 0 lists of none"),
+        ([[3]], [[-1.0]], r"and gave 1 lists of \[1\]"),
+        ([[3, 4]], [[-1.0]], "and gave 1 lists of"),
+        ([[3, VOCABULARY]], [[-1.0, -2.0]], r"likeliest tokens were \[3, 10\], which the vocabulary of 10 lacks"),
+        ([[3, -2]], [[-1.0, -2.0]], r"likeliest tokens were \[3, -2\]"),
+        ([[3, 4]], [[-1.0, math.nan]], "log-probabilities"),
+        ([[3, 4]], [[-1.0, 0.5]], "log-probabilities"),
+    ],
+)
+def test_what_is_said_of_the_likeliest_tokens(ids: list[list[int]], logps: list[list[float]], said: str) -> None:
+    answer = Completion([3], [-1.0], True, [], ids, logps)
+    assert sound(answer, VOCABULARY) is answer  # nobody asked
+    with pytest.raises(ModelError, match=said):
+        sound(answer, VOCABULARY, 2)
+    whole = Completion([3], [-1.0], True, [], [[3, -1]], [[-0.1, 0.0]])
+    assert sound(whole, VOCABULARY, 2) is whole

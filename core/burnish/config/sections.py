@@ -337,6 +337,14 @@ class ReceiptsSection(Section):
     warn: AboveZero = 0.1
     """Nats a token between the log-probabilities of backend and trainer, after any update, from which a warning is given."""
     stop: AboveZero = 0.5
+class ReportedSection(DrawnSection):
+    """How completions are drawn of which more is reported than what was drawn; made of the settings of a rollout, as a loss
+    asks for it, never written in a config."""
+
+    likeliest: Positive
+    """How many of the likeliest tokens are reported with each one that is drawn."""
+
+
     """And from which the run stops."""
 
 

@@ -176,14 +176,14 @@ class Prompt(_Row):
 class Trajectory(_Row):
     """Token ids that a sampler made. spans: [start, end) of the policy's own tokens, which are the targets.
 
-    tokens: name -> one number per id (`advantages`, `old`, `behaviour`, `reference`), read at targets. scalars: name -> a
-    number of the whole trajectory (`truncated`).
+    tokens: name -> one number per id (`advantages`, `old`, `behaviour`, `reference`), read at targets, or several
+    (`likeliest_ids`, `likeliest_logps`). scalars: name -> a number of the whole trajectory (`truncated`).
     """
 
     kind: ClassVar[str] = "trajectory"
     ids: tuple[int, ...]
     spans: tuple[tuple[int, int], ...]
-    tokens: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    tokens: Mapping[str, tuple[float, ...] | tuple[tuple[float, ...], ...]] = field(default_factory=dict)
     scalars: Mapping[str, float] = field(default_factory=dict)
 
 

@@ -98,5 +98,10 @@ def _to_sequence(values: Mapping[str, Any]) -> TokenSequence:
         name: np.unpackbits(np.frombuffer(bits, dtype=np.uint8), count=len(ids)).astype(np.bool_)
         for name, bits in values["masks"]
     }
-    tokens = {name: np.frombuffer(numbers, dtype=np.float32) for name, numbers in values["tokens"]}
+    tokens = {name: _per_token(np.frombuffer(numbers, dtype=np.float32), len(ids)) for name, numbers in values["tokens"]}
     return TokenSequence(ids, masks, values["role"], tokens, json.loads(values["scalars"]))
+
+
+def _per_token(numbers: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+    """One number for each token, or several: [T] or [T, K]."""
+    return numbers if len(numbers) == count else numbers.reshape(count, -1)

@@ -46,6 +46,7 @@ from burnish.rollout.filtering import keep_groups, with_signal
 from burnish.rollout.foreseen import steps_a_pass
 from burnish.rollout.journal import Journal
 from burnish.rollout.judge import Judge, with_advantages
+from burnish.rollout.likeliest import asked_for
 from burnish.rollout.local import LocalBackend
 from burnish.rollout.play import GREEDY, OPPONENT, Player, Prompt
 from burnish.rollout.samples import Samples
@@ -125,6 +126,7 @@ class Rollouts:
             None if context is None else context - longest,
             0.0 if section.opponents is None else section.opponents.mixture,
             vocabulary_of(self.model),
+            asked_for(self.objective, section),
         )
 
     @cached_property

@@ -46,6 +46,7 @@ from burnish.objective.roles import check_roles
 from burnish.registry import Registry
 from burnish.rollout.batches import OnlineBatches, ReadBatches
 from burnish.rollout.foreseen import foreseen_batches, num_steps, seen_kinds
+from burnish.rollout.likeliest import check_likeliest
 from burnish.rollout.mismatch import watched
 from burnish.rollout.rewards import Reward, load_reward, told_apart
 
@@ -84,6 +85,7 @@ def set_up(
     if online is not None:
         with config.located():
             check_pace(online.section, online.backend, config.train.batch_size, accelerator)
+            check_likeliest(objective, online.section, online.backend)
     observers = Observers(registry, live.observers)
     progress = Progress(shown=accelerator.is_main_process)
     progress.say(launch_warning())

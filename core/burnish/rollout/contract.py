@@ -175,13 +175,16 @@ class Environment(Protocol):
 class Capabilities:
     """What a backend can do beyond its duties, and what it is. adapters: load an adapter alone, with `load_adapter`. mixture:
     draw from several models at once. in_flight: take new weights while completions are being drawn. live: it draws from the
-    very weights that are trained, so nothing is sent. dtype: in which it holds weights (`bfloat16`), None for that of the
-    trained ones; they are sent in it. replicas: samplers that it asks in turn, each of which the canaries must reach."""
+    very weights that are trained, so nothing is sent. likeliest: report the likeliest tokens of the distribution that a token
+    was drawn from, as many as `sampling.likeliest` says (`ReportedSection`). dtype: in which it holds weights (`bfloat16`),
+    None for that of the trained ones; they are sent in it. replicas: samplers that it asks in turn, each of which the canaries
+    must reach."""
 
     adapters: bool = False
     mixture: bool = False
     in_flight: bool = False
     live: bool = False
+    likeliest: bool = False
     dtype: str | None = None
     replicas: int = 1
 

@@ -31,7 +31,7 @@ class CopiedBackend:
     device: where it is, such as cpu or cuda:1; None for the trained model's own. max_rows: requests decoded at once.
     """
 
-    capabilities = Capabilities()
+    capabilities = Capabilities(likeliest=True)
 
     def __init__(self, *, device: str | None = None, max_rows: int = 64) -> None:
         self.device = None if device is None else device_here(device)

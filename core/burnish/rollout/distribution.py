@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -22,6 +22,15 @@ BLOCK = 256
 """Columns that are added up at once."""
 
 
+class Drawn(NamedTuple):
+    """One token of each row. tokens, logps: [rows]. likeliest: ids and log-probabilities [rows, K] of the likeliest tokens that
+    could have been drawn, likeliest first, -1 and 0 where there were fewer; None unless asked for."""
+
+    tokens: Tensor
+    logps: Tensor
+    likeliest: tuple[Tensor, Tensor] | None = None
+
+
 def random_stream(seed: int, prompt: Sequence[int], occurrence: int, length: int) -> NDArray[np.float32]:
     """Uniform numbers [length] in [0, 1) of the `occurrence`-th request with this prompt: a function of nothing else."""
     content = np.array([seed, occurrence, *prompt], dtype=np.int64).tobytes()
@@ -30,10 +39,10 @@ def random_stream(seed: int, prompt: Sequence[int], occurrence: int, length: int
 
 
 def draw(
-    logits: Tensor, uniforms: Tensor, sampling: SamplingSection, seen: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
+    logits: Tensor, uniforms: Tensor, sampling: SamplingSection, seen: Tensor | None = None, likeliest: int = 0
+) -> Drawn:
     """One token per row and its log-probability. logits: [rows, vocabulary]; uniforms: [rows] in [0, 1); seen: bool [rows,
-    vocabulary], the tokens that a repetition penalty is for; out: [rows], [rows].
+    vocabulary], the tokens that a repetition penalty is for; likeliest: how many of the likeliest tokens are reported beside.
 
     The log-probability is that of the processed distribution, nats. At temperature 0 the most likely token is taken and the
     log-probability is the model's own, since that of a certain event would say nothing. A row of NaN logits gives NaN.
@@ -41,13 +50,23 @@ def draw(
     if logits.dtype != torch.float64:
         logits = logits.float()
     if sampling.temperature == 0:
-        logp = torch.log_softmax(logits, -1)
-        tokens = penalised(logits, seen, sampling.repetition_penalty).argmax(-1)
-        return tokens, logp.gather(-1, tokens[:, None])[:, 0]
-    logp, tokens_of = processed(penalised(logits, seen, sampling.repetition_penalty), sampling)
-    picked = _inverse(logp.exp(), uniforms.double()[:, None])
-    tokens = picked if tokens_of is None else tokens_of.gather(-1, picked)
-    return tokens[:, 0], logp.gather(-1, picked)[:, 0]
+        logp, tokens_of = torch.log_softmax(logits, -1), None
+        tokens = picked = penalised(logits, seen, sampling.repetition_penalty).argmax(-1, keepdim=True)
+    else:
+        logp, tokens_of = processed(penalised(logits, seen, sampling.repetition_penalty), sampling)
+        picked = _inverse(logp.exp(), uniforms.double()[:, None])
+        tokens = picked if tokens_of is None else tokens_of.gather(-1, picked)
+    beside = _likeliest(logp, tokens_of, likeliest) if likeliest else None
+    return Drawn(tokens[:, 0], logp.gather(-1, picked)[:, 0], beside)
+
+
+def _likeliest(logp: Tensor, tokens_of: Tensor | None, count: int) -> tuple[Tensor, Tensor]:
+    """As `Drawn` has them, of log-probabilities [rows, columns] and the token of each column."""
+    logps, columns = logp.topk(min(count, logp.shape[-1]))
+    ids = columns if tokens_of is None else tokens_of.gather(-1, columns)
+    none, room = logps.isneginf(), (0, count - logps.shape[-1])
+    ids, logps = ids.masked_fill(none, -1), logps.masked_fill(none, 0.0)
+    return torch.nn.functional.pad(ids, room, value=-1), torch.nn.functional.pad(logps, room)
 
 
 def _inverse(probability: Tensor, uniforms: Tensor) -> Tensor:

@@ -17,11 +17,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from burnish.data.units import Numbers
 from burnish.errors import RunError
 from burnish.rollout.trajectory import Origin, Trajectory
 
 PARTIAL = ".partial"
 HASH_LENGTH = 16
+NUMBERS = {1: pa.list_(pa.float32()), 2: pa.list_(pa.list_(pa.float32()))}  # by their dimensions: one, or several a token
 ORIGIN = {"source": pa.string(), "row": pa.int64(), "part": pa.int32(), "group": pa.int32(), "member": pa.int32()}
 
 
@@ -84,7 +86,8 @@ class Journal:
 
 
 def _table(trajectories: Sequence[Trajectory]) -> pa.Table:
-    names = sorted({name for one in trajectories for name in one.tokens})
+    dimensions = {name: numbers.ndim for one in trajectories for name, numbers in one.tokens.items()}
+    names = sorted(dimensions)
     schema = pa.schema(
         [
             *ORIGIN.items(),
@@ -99,7 +102,7 @@ def _table(trajectories: Sequence[Trajectory]) -> pa.Table:
             ("ids", pa.list_(pa.int64())),
             ("own", pa.list_(pa.bool_())),
             ("versions", pa.list_(pa.int32())),
-            *((f"tokens.{name}", pa.list_(pa.float32())) for name in names),
+            *((f"tokens.{name}", NUMBERS[dimensions[name]]) for name in names),
         ]
     )
     rows = [
@@ -116,11 +119,16 @@ def _table(trajectories: Sequence[Trajectory]) -> pa.Table:
             "ids": one.ids,
             "own": one.own,
             "versions": one.versions,
-            **{f"tokens.{name}": one.tokens.get(name) for name in names},
+            **{f"tokens.{name}": _rows(one.tokens.get(name)) for name in names},
         }
         for one in trajectories
     ]
     return pa.Table.from_pylist(rows, schema)
+
+
+def _rows(numbers: Numbers | None) -> Any:
+    """Numbers per token as pyarrow takes them: an array, or one for each token."""
+    return numbers if numbers is None or numbers.ndim == 1 else list(numbers)
 
 
 def _trajectory(row: dict[str, Any]) -> Trajectory:

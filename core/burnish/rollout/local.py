@@ -40,7 +40,7 @@ class LocalBackend:
     max_rows: requests decoded at once; the requests of one prompt stay together, so a large group may exceed it.
     """
 
-    capabilities = Capabilities(live=True, mixture=True)
+    capabilities = Capabilities(live=True, mixture=True, likeliest=True)
 
     def __init__(self, *, max_rows: int = 64) -> None:
         self.max_rows = max_rows

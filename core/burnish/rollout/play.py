@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from burnish.data.examples import Example, prompt_of
 from burnish.errors import ConfigError, DataError, InfrastructureError, raised
 from burnish.rollout.contract import Backend, Environment, Episode, Outcome, Span, Task
+from burnish.rollout.likeliest import reported
 from burnish.rollout.mixture import mixed
 from burnish.rollout.prompts import columns_of
 from burnish.rollout.sampler import Completion
@@ -51,7 +52,8 @@ class Player:
     environments: by source. time_limit: seconds of an episode. tells: is given a sentence when an environment fails, once for
     every kind of failure. retries: how often an episode is begun again, by its outcome, drawn anew. gate: lets so many episodes
     play at once. room: as tasks have it; a longer prompt is left out. mixture: the reference's share in what draws opponents.
-    vocabulary: ids that the trained model has.
+    vocabulary: ids that the trained model has. likeliest: tokens that a group's completions are reported with, beside each one
+    that was drawn.
     """
 
     environments: Mapping[str, Environment]
@@ -66,6 +68,7 @@ class Player:
     room: int | None = None
     mixture: float = 0.0
     vocabulary: int | None = None
+    likeliest: int = 0
     _told: set[str] = field(default_factory=set)
 
     def play(self, prompts: Sequence[Prompt], members: Sequence[int], version: int) -> list[Trajectory]:
@@ -106,7 +109,8 @@ class Player:
             turns += 1
             try:
                 place = (prompt.group, member, turns, *([again] if again else []))
-                return sound(await self.backend.generate(ids, sampling, self._stream(*place)), self.vocabulary)
+                answer = await self.backend.generate(ids, sampling, self._stream(*place))
+                return sound(answer, self.vocabulary, getattr(sampling, "likeliest", 0))
             except InfrastructureError:
                 raise
             except Exception as error:
@@ -152,7 +156,9 @@ class Player:
         """How a member of a group is drawn: as the policy writes, most likely tokens only, or from the opponents' mixture."""
         if member == GREEDY:
             return self.sampling.model_copy(update={"temperature": 0.0})
-        return mixed(self.sampling, self.mixture) if member <= OPPONENT else self.sampling
+        if member <= OPPONENT:
+            return mixed(self.sampling, self.mixture)
+        return reported(self.sampling, self.likeliest) if self.likeliest else self.sampling
 
     def _stream(self, *place: int) -> int:
         """The seed of one request: a function of the run's seed and of the request's place, of nothing else."""

@@ -25,6 +25,8 @@ class Request:
     uniforms: np.ndarray[Any, np.dtype[np.float32]]
     ids: list[int] = field(default_factory=list)
     logps: list[float] = field(default_factory=list)
+    likeliest_ids: list[list[int]] = field(default_factory=list)
+    likeliest_logps: list[list[float]] = field(default_factory=list)
     finished: bool = False
 
 

@@ -39,12 +39,15 @@ SHORT = 8
 class Completion:
     """What one request got. ids: every sampled token, the end included; logps: nats, one per id, under the distribution it was
     drawn from; finished: it ended by itself (end of sequence or stop string), not at the limit; versions: of the weights that
-    drew each id, where weights have versions."""
+    drew each id, where weights have versions. likeliest_ids, likeliest_logps: where they were asked for, K of each for every
+    id: the likeliest tokens of that distribution, likeliest first, and their log-probabilities; -1 and 0 where it has fewer."""
 
     ids: list[int]
     logps: list[float]
     finished: bool
     versions: list[int] = field(default_factory=list)
+    likeliest_ids: list[list[int]] = field(default_factory=list)
+    likeliest_logps: list[list[float]] = field(default_factory=list)
 
 
 @contextmanager
@@ -133,7 +136,10 @@ class HFSampler:
             if rows is None:
                 continue
             ended = self._draw(rows, sampling)
-            yield [(one.index, Completion(one.ids, one.logps, one.finished)) for one in ended]
+            yield [
+                (one.index, Completion(one.ids, one.logps, one.finished, [], one.likeliest_ids, one.likeliest_logps))
+                for one in ended
+            ]
             if arrived := more():
                 waiting += _grouped(arrived, count, sampling, share_seed=False)
                 count += len(arrived)
@@ -185,15 +191,20 @@ class HFSampler:
     def _draw(self, rows: Rows, sampling: SamplingSection) -> list[Request]:
         """One token for every row; the requests that it ended."""
         numbers = np.array([request.uniforms[len(request.ids)] for request in rows.requests])
-        tokens, logps = draw(rows.logits, torch.tensor(numbers, device=rows.mask.device), sampling, rows.seen)
+        uniforms = torch.tensor(numbers, device=rows.mask.device)
+        drawn = draw(rows.logits, uniforms, sampling, rows.seen, getattr(sampling, "likeliest", 0))
         if rows.seen is not None:
-            rows.seen.scatter_(1, tokens[:, None], True)
-        for request, token, logp in zip(rows.requests, tokens.tolist(), logps.tolist(), strict=True):
+            rows.seen.scatter_(1, drawn.tokens[:, None], True)
+        for request, token, logp in zip(rows.requests, drawn.tokens.tolist(), drawn.logps.tolist(), strict=True):
             if math.isnan(logp):
                 raise ModelError(f"after {len(request.ids)} sampled tokens the model's logits are not numbers")
             request.ids.append(token)
             request.logps.append(logp)
             request.finished = self._is_end(request.ids, sampling.stop)
+        if drawn.likeliest is not None:
+            for request, ids, logps in zip(rows.requests, *(one.tolist() for one in drawn.likeliest), strict=True):
+                request.likeliest_ids.append(ids)
+                request.likeliest_logps.append(logps)
         return [one for one in rows.requests if one.finished or len(one.ids) == sampling.max_new_tokens]
 
     def _advance(self, rows: Rows, ended: list[Request], given_up: Callable[[int], bool]) -> Rows | None:

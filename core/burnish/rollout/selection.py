@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from burnish.data.units import LIKELIEST_IDS, LIKELIEST_LOGPS
 from burnish.rollout.journal import Journal
 from burnish.rollout.trajectory import Trajectory, by_group
 
@@ -88,6 +89,15 @@ def id_row(one: Trajectory) -> dict[str, Any]:
         "completion_ids": one.ids[start:].tolist(),
         "completion_mask": one.own[start:].astype(int).tolist(),
         **{column: one.tokens[name][start:].tolist() for name, column in numbers.items() if name in one.tokens},
+        **_likeliest(one, start),
         "reward": one.reward,
         "outcome": one.outcome,
     }
+
+
+def _likeliest(one: Trajectory, start: int) -> dict[str, Any]:
+    """What the sampler reported beside the tokens from `start` on, where it did."""
+    if LIKELIEST_IDS not in one.tokens:
+        return {}
+    ids, logps = one.tokens[LIKELIEST_IDS][start:], one.tokens[LIKELIEST_LOGPS][start:]
+    return {LIKELIEST_IDS: ids.astype(np.int64).tolist(), LIKELIEST_LOGPS: logps.tolist()}

@@ -15,8 +15,9 @@ from burnish.rollout.sampler import Completion
 ROUNDING = 1e-3  # nats by which a log-probability may be above 0
 
 
-def sound(answer: Completion, vocabulary: int | None) -> Completion:
-    """The completion; ModelError where it cannot be trained on. vocabulary: ids that the trained model has, None if unknown."""
+def sound(answer: Completion, vocabulary: int | None, likeliest: int = 0) -> Completion:
+    """The completion; ModelError where it cannot be trained on. vocabulary: ids that the trained model has, None if unknown.
+    likeliest: how many of the likeliest tokens it was asked for."""
     if len(answer.logps) != len(answer.ids):
         raise ModelError(f"the backend gave {len(answer.logps)} log-probabilities for {len(answer.ids)} tokens")
     if odd := [one for one in answer.logps if not (math.isfinite(one) and one <= ROUNDING)]:
@@ -28,7 +29,26 @@ def sound(answer: Completion, vocabulary: int | None) -> Completion:
             f"{'none below 0' if foreign[0] < 0 else f'{vocabulary} ids, from 0 on'}: sampler and trainer hold different "
             "models. Serve the model that `model.name` says"
         )
+    if likeliest:
+        _check_likeliest(answer, vocabulary, likeliest)
     return answer
+
+
+def _check_likeliest(answer: Completion, vocabulary: int | None, count: int) -> None:
+    rows = [*zip(answer.likeliest_ids, answer.likeliest_logps, strict=False)]
+    if len(rows) != len(answer.ids) or any(len(ids) != count or len(logps) != count for ids, logps in rows):
+        raise ModelError(
+            f"the backend was asked for the {count} likeliest tokens beside each of {len(answer.ids)}, and gave "
+            f"{len(answer.likeliest_ids)} lists of {sorted({*map(len, answer.likeliest_ids)}) or 'none'}"
+        )
+    odd = [ids for ids, _ in rows if min(ids) < -1 or (vocabulary is not None and max(ids) >= vocabulary)]
+    if odd:
+        raise ModelError(
+            f"the backend says that the likeliest tokens were {odd[0]}, which the vocabulary of {vocabulary} lacks"
+        )
+    wrong = [logps for _, logps in rows if not all(math.isfinite(one) and one <= ROUNDING for one in logps)]
+    if wrong:
+        raise ModelError(f"the backend gave the likeliest tokens log-probabilities {wrong[0]}; they are finite, and 0 at most")
 
 
 def vocabulary_of(model: Any) -> int | None:

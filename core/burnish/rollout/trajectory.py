@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from burnish.data.examples import Message
 from burnish.data.units import Ids, Mask, Numbers, Sequence, Unit
 from burnish.rollout.contract import Episode, Outcome
+from burnish.rollout.likeliest import numbers_of
 
 NOTHING_APPLIES = "no reward applies: all gave None"
 TRAINABLE: frozenset[Outcome] = frozenset({"ok", "truncated"})
@@ -41,7 +42,8 @@ class Trajectory:
 
     own: bool [T], the policy's ids, which are scored. versions: [T], of the weights that drew each of them, -1 elsewhere.
     tokens: name -> float [T], 0 where not own: `behaviour` (nats), later `advantages`, `old`, `reference`, ...; `steps`, which
-    step or turn a token is of, where there are several; `earned.NAME`, a reward of tokens, at the last one of what it judges.
+    step or turn a token is of, where there are several; `earned.NAME`, a reward of tokens, at the last one of what it judges;
+    and where a loss asks for them [T, K], `likeliest_ids` (-1 where not own) and `likeliest_logps`.
     rewards: each by name, of tokens their sum, None where it does not apply. reward: their weighted sum, after shaping. said,
     notes: as the episode has them. error: why it is not trained on, with the traceback of a reward that raised. columns,
     logged: what rewards wrote down beside, for the table of completions and for the metrics. instance: as the episode has it,
@@ -80,7 +82,7 @@ class Trajectory:
                     earned[end - 1], judged = span.reward, True
                 turns += 1
             start = end
-        tokens = {"behaviour": behaviour} | ({"steps": steps} if turns > 1 else {})
+        tokens = {"behaviour": behaviour, **numbers_of(episode.spans)} | ({"steps": steps} if turns > 1 else {})
         given = {} if episode.reward is None else {ENVIRONMENT: episode.reward}
         one = cls(origin, ids, own, versions, tokens, episode.outcome, given, 0.0, episode.said, episode.notes, episode.error)
         one = replace(one, instance=episode.instance)

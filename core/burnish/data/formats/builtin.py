@@ -28,6 +28,7 @@ from burnish.data.formats.columns import (
     shared_prompt,
     side,
 )
+from burnish.data.units import LIKELIEST_IDS, LIKELIEST_LOGPS
 
 Build = Callable[[Row, Side], Example]
 NUMBERS = {
@@ -39,6 +40,8 @@ NUMBERS = {
     "ref_logps": "reference",
 }
 """Columns of a trajectory with a number per completion id, and what sequences call them."""
+LIKELIEST = {LIKELIEST_IDS: -1.0, LIKELIEST_LOGPS: 0.0}
+"""Columns with K numbers per completion id, of the sampler's K likeliest tokens, and what stands where there is none."""
 
 
 @dataclass(frozen=True)
@@ -148,8 +151,8 @@ def stepwise(row: Row, extra: Side) -> Example:
 
 @_columns("trajectory", prompt_ids=IDS, completion_ids=IDS)
 def trajectory(row: Row, extra: Side) -> Example:
-    """Besides the ids: `completion_mask`, 1 where a completion id is the policy's own, the columns of `NUMBERS`, and numbers or
-    truth values of the whole trajectory, such as `truncated`."""
+    """Besides the ids: `completion_mask`, 1 where a completion id is the policy's own, the columns of `NUMBERS`, those of
+    `LIKELIEST`, and numbers or truth values of the whole trajectory, such as `truncated`."""
     start, count = len(row["prompt_ids"]), len(row["completion_ids"])
     own = row.get("completion_mask")
     own = [1] * count if own is None else own
@@ -157,12 +160,12 @@ def trajectory(row: Row, extra: Side) -> Example:
         raise RowError(f"expected one 0 or 1 per completion id ({count}) in 'completion_mask', found {brief(own)}")
     given = {column: row[column] for column in NUMBERS if row.get(column) is not None}
     tokens = {NUMBERS[column]: (0.0,) * start + _per_id(value, column, count) for column, value in given.items()}
-    columns = {key: value for key, value in extra.columns.items() if key not in (*NUMBERS, "completion_mask")}
+    columns = {key: value for key, value in extra.columns.items() if key not in (*NUMBERS, *LIKELIEST, "completion_mask")}
     scalars = {key: float(value) for key, value in columns.items() if isinstance(value, bool) or is_number(value)}
     return kinds.Trajectory(
         (*row["prompt_ids"], *row["completion_ids"]),
         _spans(own, start),
-        tokens,
+        {**tokens, **_likeliest(row, start, count)},
         scalars,
         side=Side(weight=extra.weight, margin=extra.margin, columns=columns),
     )
@@ -180,6 +183,22 @@ def _per_id(value: Any, column: str, count: int) -> tuple[float, ...]:
     if not list_of(NUMBER).holds(numbers) or len(numbers) != count:
         raise RowError(f"expected a number or one per completion id ({count}) in '{column}', found {brief(value)}")
     return tuple(map(float, numbers))
+
+
+def _likeliest(row: Row, start: int, count: int) -> dict[str, tuple[tuple[float, ...], ...]]:
+    """The columns of `LIKELIEST`, where the row has them."""
+    given = {column: row[column] for column in LIKELIEST if row.get(column) is not None}
+    for column, value in given.items():
+        if not list_of(list_of(NUMBER)).holds(value) or len(value) != count:
+            raise RowError(f"expected a list of numbers per completion id ({count}) in '{column}', found {brief(value)}")
+    widths = {len(numbers) for value in given.values() for numbers in value}
+    if given and (len(given) < len(LIKELIEST) or len(widths) > 1):
+        found = ", ".join(f"{sorted({*map(len, given.get(column, ()))}) or 'none'} in '{column}'" for column in LIKELIEST)
+        raise RowError(f"expected equally many numbers for every completion id; found {found}")
+    return {
+        column: ((LIKELIEST[column],) * max(widths),) * start + tuple(tuple(map(float, numbers)) for numbers in value)
+        for column, value in given.items()
+    }
 
 
 def _spans(own: list[Any], start: int) -> tuple[tuple[int, int], ...]:

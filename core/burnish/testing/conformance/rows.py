@@ -7,7 +7,9 @@ any token whether it belongs to a prompt: what a loss derives from a batch is ju
 from __future__ import annotations
 
 import json
+import math
 import random
+import string
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache, lru_cache
 from typing import Any
@@ -16,14 +18,14 @@ from burnish.config.sections import RenderSection
 from burnish.data.detect import convert, detect_format, row_number
 from burnish.data.examples import Example
 from burnish.data.render import Dropped, Renderer
-from burnish.data.units import Unit
+from burnish.data.units import LIKELIEST_IDS, LIKELIEST_LOGPS, Unit
 from burnish.errors import DataError
 from burnish.registry import Registry
 from burnish.testing.conformance.checking import Rows
 from burnish.testing.tiny import tiny_tokenizer
 
 ASKING, ANSWERING = "abcdefghijklm ", "nopqrstuvwxyz"
-NUM_ROWS, NUM_ITEMS, MOST_STARS = 5, 3, 5
+NUM_ROWS, NUM_ITEMS, MOST_STARS, NUM_LIKELIEST = 5, 3, 5, 20
 WHOLE = 2**20  # tokens: nothing is dropped for its length
 KNOWN_COLUMNS = {"advantages": 0.75, "returns": 1.5, "rating": 3.0}
 """What every row of a named case has in these columns, where it has them."""
@@ -55,7 +57,23 @@ def _answers(draw: Draw, count: int) -> list[str]:
 def _trajectory(draw: Draw, asked: str) -> dict[str, Any]:
     prompt, answer = ids_of(asked), ids_of(_said(draw, ANSWERING, 6))
     numbers = {name: [round(draw.uniform(*ends), 3) for _ in answer] for name, ends in TRAJECTORY.items()}
-    return {"prompt_ids": prompt, "completion_ids": answer, **numbers, "truncated": draw.random() < 0.3}
+    row = {"prompt_ids": prompt, "completion_ids": answer, **numbers, "truncated": draw.random() < 0.3}
+    return {**row, **_likeliest(answer, numbers["behaviour_logps"])}
+
+
+def _likeliest(answer: list[int], logps: list[float]) -> dict[str, Any]:
+    """What a sampler may have reported beside each token that it drew: that token among others, each of which has half of the
+    probability that is left."""
+    others = ids_of(string.ascii_uppercase)[:NUM_LIKELIEST]
+    ranked = []
+    for token, logp in zip(answer, logps, strict=True):
+        left = 1 - math.exp(logp)
+        every = [(round(math.log(left / 2**place), 6), one) for place, one in enumerate(others, 1)]
+        ranked.append(sorted([(logp, token), *every], reverse=True)[:NUM_LIKELIEST])
+    return {
+        LIKELIEST_IDS: [[token for _, token in one] for one in ranked],
+        LIKELIEST_LOGPS: [[logp for logp, _ in one] for one in ranked],
+    }
 
 
 def _stepwise(draw: Draw, asked: str) -> dict[str, Any]:
