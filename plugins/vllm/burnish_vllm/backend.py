@@ -100,7 +100,9 @@ class VLLM:
         # Other threads, where transfers run, would begin with the first GPU.
         device = torch.device("cuda", torch.cuda.current_device()) if transfer == "nccl" else torch.device("cpu")
         self.servers = [Server(url.rstrip("/"), transfer=transfer, timeout=timeout, device=device) for url in servers]
-        self.capabilities = Capabilities(adapters=adapters, in_flight=in_flight, dtype=dtype, replicas=len(servers))
+        self.capabilities = Capabilities(
+            adapters=adapters, in_flight=in_flight, likeliest=True, dtype=dtype, replicas=len(servers)
+        )
         self.patience, self.timeout = patience, timeout
         self._around, self._private = Path(folder or tempfile.gettempdir()), not folder
         self._own: OwnFolder | None = None  # in it, from the first weights on

@@ -36,6 +36,7 @@ PASSING = ("/v1/completions", "/v1/models", "/weight_info")
 FAILED = "failed"
 """The tag of weights that came only in part."""
 MINUS_INFINITY = -9999.0  # what vLLM writes for it, JSON having no such number
+NAMED = "token_id:"  # what comes before an id where tokens are named by them
 
 
 class Unreachable(Exception):
@@ -112,7 +113,7 @@ class Server:
         after = await self.version(client)
         if after != before and not (in_flight and after in (self.tag, self.coming)):
             raise OtherWeights(f"{self.url} drew a completion while its weights changed from {before} to {after}")
-        return _completion(self.url, ids, answer, tag)
+        return _completion(self.url, ids, answer, tag, getattr(sampling, "likeliest", 0))
 
     async def push(self, client: httpx.AsyncClient, path: Path, receipts: Path, tag: str, keep: bool) -> Receipt:
         """Let it load a file; what its workers say they loaded. keep: requests are frozen meanwhile, and go on with the new
@@ -275,6 +276,7 @@ class Server:
 
     def _request(self, ids: Sequence[int], sampling: SamplingSection, seed: int, model: str) -> dict[str, Any]:
         """Everything that changes a distribution is said, so that no default of the server or of the model does."""
+        likeliest = getattr(sampling, "likeliest", 0)
         return {
             "model": model,
             "prompt": list(map(int, ids)),
@@ -288,8 +290,9 @@ class Server:
             "frequency_penalty": 0.0,
             "stop": list(sampling.stop),
             "seed": seed,
-            "logprobs": 0,
+            "logprobs": likeliest,
             "return_token_ids": True,
+            **({"return_tokens_as_token_ids": True} if likeliest else {}),
         }
 
     async def _model(self, client: httpx.AsyncClient) -> str:
@@ -346,7 +349,7 @@ def number(tag: str) -> int:
     return int(version) if version.lstrip("-").isdigit() else -2
 
 
-def _completion(url: str, ids: Sequence[int], answer: dict[str, Any], tag: str) -> Completion:
+def _completion(url: str, ids: Sequence[int], answer: dict[str, Any], tag: str, likeliest: int) -> Completion:
     [choice] = answer["choices"]
     if choice.get("token_ids") is None or choice.get("logprobs") is None:
         raise ModelError(f"{url} gives no token ids or log-probabilities: it must be vLLM 0.32 or later")
@@ -361,7 +364,19 @@ def _completion(url: str, ids: Sequence[int], answer: dict[str, Any], tag: str) 
     if strange := [one for one in logps if not MINUS_INFINITY < one <= 0]:
         raise ModelError(f"{url} says that it drew a token of log-probability {strange[0]}")
     versions = [number(tag)] * len(tokens) if number(tag) > -2 else []
-    return Completion(tokens, logps, choice["finish_reason"] == "stop", versions)
+    reported = [_likeliest(one, likeliest) for one in choice["logprobs"]["top_logprobs"]] if likeliest else []
+    beside = [one for one, _ in reported], [one for _, one in reported]
+    return Completion(tokens, logps, choice["finish_reason"] == "stop", versions, *beside)
+
+
+def _likeliest(told: dict[str, float], count: int) -> tuple[list[int], list[float]]:
+    """Ids and log-probabilities of so many tokens, likeliest first. told: theirs by `token_id:ID`, and that of the token that
+    was drawn, which may be another one."""
+    ranked = sorted(
+        ((logp, int(name.removeprefix(NAMED))) for name, logp in told.items() if logp > MINUS_INFINITY), reverse=True
+    )
+    missing = count - len(ranked[:count])
+    return [one for _, one in ranked[:count]] + [-1] * missing, [one for one, _ in ranked[:count]] + [0.0] * missing
 
 
 def _differ(ids: Sequence[int], asked: Sequence[int]) -> str:

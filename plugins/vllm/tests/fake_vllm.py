@@ -22,7 +22,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from without_gpu import GPU, rebuild_cuda_tensor
 
 from burnish.config.sections import SamplingSection
-from burnish.rollout.sampler import HFSampler
+from burnish.rollout.likeliest import reported
+from burnish.rollout.sampler import Completion, HFSampler
+
+MAX_LOGPROBS = 20  # vLLM's own default
 
 
 class Refused(Exception):
@@ -165,7 +168,13 @@ class FakeVLLM:
             raise self.failing.pop(0)
         self._resumed.wait()
         same = {name: body[name] for name in ("temperature", "top_p", "top_k", "min_p", "stop", "repetition_penalty")}
-        sampling = SamplingSection(max_new_tokens=body["max_tokens"], **same)
+        sampling: SamplingSection = SamplingSection(max_new_tokens=body["max_tokens"], **same)
+        if body["logprobs"]:
+            assert body["return_tokens_as_token_ids"], "names of tokens are not unique"
+            if body["logprobs"] > MAX_LOGPROBS:
+                words = f"Requested sample logprobs of {body['logprobs']}, which is greater than max allowed: {MAX_LOGPROBS}"
+                raise Refused(400, words)
+            sampling = reported(sampling, body["logprobs"])
         sampler = self.sampler if body["model"] == "tiny" else self.adapters.get(body["model"])
         if sampler is None:
             raise Refused(404, f"The model `{body['model']}` does not exist.")
@@ -175,7 +184,7 @@ class FakeVLLM:
         return {
             "token_ids": found.ids,
             "prompt_token_ids": body["prompt"],
-            "logprobs": {"token_logprobs": found.logps},
+            "logprobs": {"token_logprobs": found.logps, "top_logprobs": _named(found)},
             "finish_reason": "stop" if found.finished else "length",
         }
 
@@ -218,3 +227,15 @@ class FakeVLLM:
         lost = [name for name in seen if name not in sent]
         shown = {name: held(seen[name]) for name in sent if name in seen}
         write_receipt(Path(receipts), receipt_of(shown, "float32", lost))
+
+
+def _named(found: Completion) -> list[dict[str, float]]:
+    """As vLLM has them: the token that was drawn, then the likeliest; tokens that cannot be drawn are there too."""
+    told: list[dict[str, float]] = []
+    for place, (token, logp) in enumerate(zip(found.ids, found.logps, strict=True)):
+        told.append({f"token_id:{token}": logp})
+        if found.likeliest_ids:
+            beside = zip(found.likeliest_ids[place], found.likeliest_logps[place], strict=True)
+            told[-1] |= {f"token_id:{one}": own for one, own in beside if one >= 0}
+            told[-1] |= {f"token_id:{900 + n}": -9999.0 for n, one in enumerate(found.likeliest_ids[place]) if one < 0}
+    return told

@@ -26,11 +26,12 @@ from fake_vllm import FakeVLLM, Refused
 from safetensors.torch import load_file
 
 import burnish
-from burnish.config.sections import SamplingSection
+from burnish.config.sections import DrawnSection, SamplingSection
 from burnish.errors import ConfigError, ModelError
 from burnish.model.hashing import tensor_hash
 from burnish.registry import BackendRecord, load
 from burnish.rollout.contract import Held, Receipt
+from burnish.rollout.likeliest import reported
 from burnish.testing import check_backend, tiny_tokenizer
 
 SAMPLING = SamplingSection(max_new_tokens=5, temperature=1.0)
@@ -515,3 +516,37 @@ def test_a_run_whose_server_is_restarted(
     assert len((tmp_path / "restarted" / "metrics.jsonl").read_text().splitlines()) == 2
     ours, theirs = (load_file(tmp_path / name / "model/model.safetensors") for name in ("restarted", "quiet"))
     assert ahead or all(torch.allclose(ours[name], theirs[name], atol=1e-6) for name in ours)
+
+
+def test_the_likeliest_tokens_are_reported_where_they_are_asked_for(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the sampler behind the server, likeliest first, also of a token that is none of them; of six that can be drawn,
+    six."""
+    server, asked = start(), list[dict[str, Any]]()
+    answer = server.answer
+    monkeypatch.setattr(server, "answer", lambda path, body: (asked.append(body or {}), answer(path, body))[1])
+    backend, drawn = backend_of(server), DrawnSection(max_new_tokens=8, temperature=1.5, top_k=6)
+
+    async def session() -> None:
+        plain = await backend.generate([1, 2, 3], drawn, seed=7)
+        assert plain.likeliest_ids == []
+        for count in (2, 9):
+            found = await backend.generate([1, 2, 3], reported(drawn, count), seed=7)
+            [expected] = server.sampler.generate([[1, 2, 3]], reported(drawn, count), [7])
+            assert (found.ids, found.likeliest_ids) == (plain.ids, expected.likeliest_ids)
+            assert [len(one) for one in found.likeliest_logps] == [count] * 8
+            assert found.likeliest_logps == expected.likeliest_logps
+        assert any(token not in row[:2] for token, row in zip(found.ids, found.likeliest_ids, strict=True))
+        await backend.close()
+
+    run(session())
+    requests = [body for body in asked if "prompt" in body]
+    assert [body["logprobs"] for body in requests] == [0, 2, 9]
+    assert ["return_tokens_as_token_ids" in body for body in requests] == [False, True, True]
+
+
+def test_more_of_them_than_the_server_reports_is_refused_in_its_words(start: Start) -> None:
+    asked = reported(DrawnSection(max_new_tokens=2), 21)
+    with pytest.raises(
+        ModelError, match="refused with 400: Requested sample logprobs of 21, which is greater than max allowed"
+    ):
+        run(backend_of(start()).generate([1, 2, 3], asked, seed=7))
