@@ -262,6 +262,44 @@ def test_a_replay_buffer_is_a_source_beside_new_rollouts(make_config: MakeConfig
     assert all("loss/replayed" in line for line in ledger(tmp_path / "both"))
 
 
+def test_a_loss_may_compare_with_the_likeliest_tokens_of_the_sampler(make_config: MakeConfig, tmp_path: Path) -> None:
+    """They are asked for, journaled, and those of the policy itself while it has not moved; a journal with them trains another
+    run to the same weights, and is a buffer for others."""
+    config = make_config(**online())
+    loss: dict[str, Any] = {"divergence": "topk_tv", "top_k": 4, "threshold": 1e-3}
+    config["objective"] = [{"dppo": loss}]
+    write_rows(Path(config["data"]["main"]["source"]), QUESTIONS)
+    burnish.train(config)
+    masked = [line["mask_ratio/overall_mean"] for line in ledger(Path(config["output"]))]
+    assert masked[0] == 0
+    assert 0 < max(masked) < 1
+    drawn = [one for number in (0, 1, 2) for one in Journal(Path(config["output"]) / "rollouts").read(number) or ()]
+    for one in drawn:
+        ids, logps = one.tokens["likeliest_ids"], one.tokens["likeliest_logps"]
+        assert ids.shape == logps.shape == (len(one.ids), 4)
+        assert (ids[~one.own] == -1).all()
+        assert (np.diff(logps[one.own]) <= 0).all()
+        places = np.flatnonzero(one.own & (ids[:, 0] == one.ids))
+        np.testing.assert_array_equal(logps[places, 0], one.tokens["behaviour"][places])
+    again, other = tmp_path / "again", str(tmp_path / "other")
+    CliRunner().invoke(app, ["rollouts", "replay", config["output"], str(again)], catch_exceptions=False)
+    assert_same(weights(Path(config["output"])), weights(again))
+    both = make_config(**online(epochs=1)) | {"output": other, "train": {"batch_size": 8, "steps": 1}}
+    both["data"]["buffer"] = {"source": "replay", "options": {"run": config["output"]}}
+    both["objective"] += [{"dppo": {**loss, "top_k": 3, "source": "buffer"}}]
+    burnish.train(both, data={"main": QUESTIONS})
+    assert "loss/dppo" in ledger(Path(other))[0]
+    assert all("likeliest_ids" not in one.tokens for one in Journal(Path(other) / "rollouts").read(0) or ())
+
+
+def test_a_backend_that_does_not_report_them_is_refused(make_config: MakeConfig) -> None:
+    config = make_config(**online())
+    config["objective"] = [{"dppo": {"divergence": "topk_kl"}}]
+    config["rollout"]["backend"] = {f"{HERE.with_name('copied.py')}:Copied": {"model": config["model"]["name"]}}
+    with pytest.raises(ConfigError, match=r"objective\.0: dppo compares with the 20 likeliest tokens of the sampler, which"):
+        burnish.train(config, data=QUESTIONS)
+
+
 def test_evaluation_rollouts_do_not_disturb_training(make_config: MakeConfig, tmp_path: Path) -> None:
     """The same trajectories and weights with an evaluation before every step as with none."""
     config = make_config(**online(epochs=1))

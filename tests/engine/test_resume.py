@@ -40,6 +40,10 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     },
     "online": online(),
     "online, filtered": online(filter=True, max_refills=2, rewards=[f"{HERE}:begins_small"]),
+    "online, likeliest tokens compared": {
+        **online(epochs=1),
+        "objective": [{"dppo": {"divergence": "topk_tv", "top_k": 4, "threshold": 1e-4}}],
+    },
     "online, adapter, beside a source that is read": {
         **online(epochs=1),
         "model": {"adapter": LORA},

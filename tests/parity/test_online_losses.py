@@ -69,7 +69,7 @@ ARGUMENTS: dict[str, Any] = {
 class Case:
     """One setting. ours: the objective. theirs: what TRL's trainer is set to. formula: whose `_compute_loss` it is. correction:
     TRL's mode of `importance_sampling_ratio`. without: columns that the rows lack. dropped: a row that was cut off. per_token:
-    advantages differ from token to token. metrics: names that must agree too."""
+    advantages differ from token to token. likeliest: tokens that the sampler reported. metrics: names that must agree too."""
 
     ours: list[Any]
     theirs: dict[str, Any] = field(default_factory=dict)
@@ -78,6 +78,7 @@ class Case:
     without: tuple[str, ...] = ()
     dropped: int | None = None
     per_token: bool = False
+    likeliest: int = 0
     metrics: tuple[str, ...] = ()
 
 
@@ -164,6 +165,16 @@ OLDER_CASES: dict[str, Case] = {
         [{"dppo": {"threshold": 1e-6, "divergence": "binary_kl"}}, kl()],
         {"epsilon": 1e-6, "epsilon_high": 1e-6, "divergence_type": "binary_kl", "beta": 0.3},
     ),
+    "dppo top-k tv": Case(
+        [{"dppo": {"threshold": 0.05, "divergence": "topk_tv", "top_k": 4}}],
+        {"epsilon": 0.05, "epsilon_high": 0.05, "divergence_type": "topk_tv", "divergence_topk": 4},
+        likeliest=4,
+    ),
+    "dppo top-k kl": Case(
+        [{"dppo": {"threshold": 0.02, "divergence": "topk_kl", "top_k": 6}}, kl()],
+        {"epsilon": 0.02, "epsilon_high": 0.02, "divergence_type": "topk_kl", "divergence_topk": 6, "beta": 0.3},
+        likeliest=6,
+    ),
     "gspo_token": Case(
         [{"gspo_token": {"epsilon": 0.1, "epsilon_high": 0.1, "reduction": "token_mean"}}, kl()],
         {"epsilon": 0.1, "epsilon_high": 0.1, "beta": 0.3, "importance_sampling_level": "sequence_token"},
@@ -171,12 +182,16 @@ OLDER_CASES: dict[str, Case] = {
 }
 
 
+def distributions(model: nn.Module, prompt: list[int], completion: list[int]) -> Tensor:
+    """Log-probabilities of all tokens in the place of each of a completion's: [T, V]."""
+    with torch.no_grad():
+        logits: Tensor = model(input_ids=torch.tensor([[*prompt, *completion]])).logits[0, len(prompt) - 1 : -1]
+    return logits.log_softmax(-1)
+
+
 def logps_of(model: nn.Module, prompt: list[int], completion: list[int]) -> Tensor:
     """Log-probabilities of a completion's tokens: [T]."""
-    ids = torch.tensor([[*prompt, *completion]])
-    with torch.no_grad():
-        logits = model(input_ids=ids).logits[0, len(prompt) - 1 : -1]
-    return logits.log_softmax(-1).gather(1, ids[0, len(prompt) :, None])[:, 0]
+    return distributions(model, prompt, completion).gather(1, torch.tensor(completion)[:, None])[:, 0]
 
 
 @pytest.fixture(scope="module")
@@ -213,6 +228,24 @@ def rows_for(case: Case, rows: Rows) -> Rows:
     return made
 
 
+def with_reports(rows: Rows, model: nn.Module, count: int) -> Rows:
+    """Rows of a sampler whose logits are the policy's with noise, and what it reported beside each token. As TRL has it, one
+    that is not among the likeliest takes the place of the last of them, which is then not reported."""
+    made, generator = [], torch.Generator().manual_seed(4)
+    for row in rows:
+        policy, targets = distributions(model, row["prompt_ids"], row["completion_ids"]), torch.tensor(row["completion_ids"])
+        noisy = policy + torch.randn(policy.shape, generator=generator) / 2
+        noisy[::2].scatter_add_(1, targets[::2, None], torch.full((len(targets[::2]), 1), 4.0))  # every second one is likely
+        said = noisy.log_softmax(-1)
+        logps, ids = said.topk(count)
+        lacking = ~(ids == targets[:, None]).any(-1)
+        ids[lacking, -1], logps[lacking, -1] = -1, 0.0
+        own = said.gather(1, targets[:, None])[:, 0]
+        reports = {"behaviour_logps": own.tolist(), "likeliest_ids": ids.tolist(), "likeliest_logps": logps.tolist()}
+        made.append({**row, **reports})
+    return made
+
+
 def batch_of(rows: Rows, correction: str | None, per_token: bool) -> Batch:
     """Padded as TRL does: prompts left, completions right; a completion that was cut off is masked."""
     length = max(len(row["prompt_ids"]) for row in rows)
@@ -239,6 +272,11 @@ def batch_of(rows: Rows, correction: str | None, per_token: bool) -> Batch:
         made["old_logps"] = (column("old_logps") * mask).sum(1)
     if "behaviour_logps" in rows[0]:
         made["sampling_per_token_logps"] = column("behaviour_logps")
+    if "likeliest_ids" in rows[0]:
+        ids, targets = column("likeliest_ids"), column("completion_ids")[..., None]
+        own = column("behaviour_logps")[..., None]
+        made["sampling_topk_token_ids"] = torch.where(ids < 0, targets, ids)
+        made["sampling_topk_logps"] = torch.where(ids < 0, own, column("likeliest_logps"))
     if correction is not None:
         made["importance_sampling_ratio"] = ratios(column("old_logps") - column("behaviour_logps"), mask, correction)
     return made
@@ -344,8 +382,10 @@ def test_the_formulas_of_an_older_trl(models: tuple[nn.Module, nn.Module], rows:
     policy: Any = models[0]
     policy.save_pretrained(tmp_path / "policy")
     tiny_tokenizer(chat=False).save_pretrained(tmp_path / "policy")
-    for name, case in OLDER_CASES.items():
-        batch = batch_of(rows_for(case, rows), None, False)
+    given = {name: rows_for(case, rows) for name, case in OLDER_CASES.items()}
+    given |= {name: with_reports(given[name], policy, case.likeliest) for name, case in OLDER_CASES.items() if case.likeliest}
+    for name in OLDER_CASES:
+        batch = batch_of(given[name], None, False)
         save_file({key: values.contiguous() for key, values in batch.items()}, tmp_path / f"{name}.batch")
     (tmp_path / "cases.json").write_text(json.dumps({name: case.theirs for name, case in OLDER_CASES.items()}))
     script = Path(__file__).parent / "older_trl.py"
@@ -355,6 +395,6 @@ def test_the_formulas_of_an_older_trl(models: tuple[nn.Module, nn.Module], rows:
     for name, case in OLDER_CASES.items():
         theirs = load_file(tmp_path / f"{name}.answer")
         loss = theirs.pop("loss").item()
-        ours = evaluate(case.ours, rows_for(case, rows), policy, tiny_tokenizer(chat=False))
+        ours = evaluate(case.ours, given[name], policy, tiny_tokenizer(chat=False))
         close(ours, loss, theirs)
         assert 0 < ours.metrics.get("mask_ratio/overall_mean", 0.5) < 1

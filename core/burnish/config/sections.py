@@ -329,14 +329,6 @@ class MixedSection(DrawnSection):
     """The reference's share."""
 
 
-class ReceiptsSection(Section):
-    """How a backend with weights of its own proves that it draws from the trained ones."""
-
-    handshake: bool = True
-    """At the start, send perturbed weights, then the true ones, and see the backend's log-probabilities follow."""
-    warn: AboveZero = 0.1
-    """Nats a token between the log-probabilities of backend and trainer, after any update, from which a warning is given."""
-    stop: AboveZero = 0.5
 class ReportedSection(DrawnSection):
     """How completions are drawn of which more is reported than what was drawn; made of the settings of a rollout, as a loss
     asks for it, never written in a config."""
@@ -345,6 +337,14 @@ class ReportedSection(DrawnSection):
     """How many of the likeliest tokens are reported with each one that is drawn."""
 
 
+class ReceiptsSection(Section):
+    """How a backend with weights of its own proves that it draws from the trained ones."""
+
+    handshake: bool = True
+    """At the start, send perturbed weights, then the true ones, and see the backend's log-probabilities follow."""
+    warn: AboveZero = 0.1
+    """Nats a token between the log-probabilities of backend and trainer, after any update, from which a warning is given."""
+    stop: AboveZero = 0.5
     """And from which the run stops."""
 
 

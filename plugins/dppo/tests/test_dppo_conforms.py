@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from burnish.testing import check_loss
 
 
-def test_conforms() -> None:
-    check_loss("dppo").raise_for_failures()
+@pytest.mark.parametrize("divergence", ["binary_tv", "topk_tv", "topk_kl"])
+def test_conforms(divergence: str) -> None:
+    check_loss("dppo", options={"divergence": divergence}).raise_for_failures()
