@@ -104,12 +104,18 @@ def test_resume_is_exact_on_two_processes(
     assert_same(weights(tmp_path / "whole"), weights(tmp_path / "run"))
 
 
-@pytest.mark.parametrize("fsdp", [False, True], ids=["ddp", "fsdp2"])
+PPO: dict[str, Any] = {"value": {"model": "copy"}, "objective": [{"grpo": {}}, {"value": {"weight": 0.1}}]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "fsdp"), [({}, False), ({}, True), (PPO, False)], ids=["ddp", "fsdp2", "ddp, a critic of its own"]
+)
 def test_two_processes_roll_out_and_learn_like_one(
-    make_config: MakeConfig, children: ForkServerContext, tmp_path: Path, fsdp: bool
+    make_config: MakeConfig, children: ForkServerContext, tmp_path: Path, changes: dict[str, Any], fsdp: bool
 ) -> None:
     def config(name: str) -> dict[str, Any]:
-        return merged(make_config(**online(), output=str(tmp_path / name)), SGD | {"train": {"steps": 5}})
+        rolled = online(**({"advantage": "gae"} if changes else {})) | changes
+        return merged(make_config(**rolled, output=str(tmp_path / name)), SGD | {"train": {"steps": 5}})
 
     expected = run_ranks(children, 1, config("alone"))
     got = run_ranks(children, 2, config("both"), fsdp=fsdp)

@@ -10,10 +10,13 @@ import torch
 from safetensors import safe_open
 
 import burnish
+from burnish.batch.layout import Kind as Layout
 from burnish.engine.saved import open_saved
 from burnish.errors import ModelError
+from burnish.model.adapters import add_lora
+from burnish.model.roles import frozen_policy
 from burnish.model.scorer import base_of
-from burnish.model.values import VALUE_HEAD, add_value_head, value_head_of
+from burnish.model.values import VALUE_HEAD, add_value_head, critic_like, critic_of, value_head_of
 from burnish.registry import load
 from burnish.testing import evaluate, tiny_model, tiny_tokenizer
 
@@ -96,5 +99,72 @@ def test_a_run_trains_it_keeps_it_and_exports_without_it(tmp_path: Path, loss: s
     [exported] = (tmp_path / "run/model").glob("*.safetensors")
     with safe_open(exported, "pt") as file:
         assert not [name for name in file.keys() if VALUE_HEAD in name]  # noqa: SIM118
+    with safe_open(tmp_path / "run/checkpoints/step-000010/weights.safetensors", "pt") as file:
+        [weight] = [name for name in file.keys() if name.endswith(f"{VALUE_HEAD}.weight")]  # noqa: SIM118
+        assert file.get_tensor(weight).abs().sum() > 0
     saved = open_saved(str(tmp_path / "run/checkpoints/step-000010"), load())
-    assert value_head_of(base_of(saved.model)).weight.abs().sum() > 0
+    assert not hasattr(base_of(saved.model), VALUE_HEAD)  # what answers needs none
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_a_critic_has_layers_of_its_own(loss: str, family: str) -> None:
+    """It begins as the policy: the same values as a head on its layers, whose gradient goes to the critic alone."""
+    tokenizer, grads, losses = tiny_tokenizer(chat=False), [], []
+    for apart in (False, True):
+        model = tiny_model(family, torch.float64)
+        add_value_head(model, critic_like(model) if apart else None)
+        torch.nn.init.normal_(value_head_of(model).weight, generator=torch.Generator().manual_seed(0))
+        found = evaluate([{loss: {}}], ROWS, model, tokenizer, micro_batches=2)
+        losses.append(found.loss)
+        grads.append({name: grad for name, grad in found.grads.items() if grad.abs().sum() > 1e-12})
+    assert losses[0] == pytest.approx(losses[1], rel=1e-12)
+    shared, own = grads
+    assert own
+    assert all(name.startswith(VALUE_HEAD) for name in own)
+    layers = {name for name in shared if VALUE_HEAD not in name}
+    for name in layers:
+        torch.testing.assert_close(shared[name], own[f"{VALUE_HEAD}.{name}"], rtol=1e-9, atol=1e-12)
+    assert all(name.split(".", 1)[1] in layers or "head" in name.split(".", 1)[1] for name in own)
+
+
+@pytest.mark.parametrize("layout", ["tree", "packed", "padded"])
+def test_a_reward_model_is_a_critic_with_its_head(loss: str, layout: Layout) -> None:
+    """One that gives one number begins with it; of others the head is made anew."""
+    tokenizer = tiny_tokenizer(chat=False)
+    model, judge = tiny_model("llama", torch.float64), tiny_model("llama_classifier", torch.float64)
+    head = judge.score
+    if head.out_features != 1:
+        judge.score = head = torch.nn.Linear(head.in_features, 1, bias=False, dtype=torch.float64)
+    add_value_head(model, judge)
+    assert value_head_of(model) is head
+    # By hand: what the classifier's head makes of the states at the token before each target.
+    total, count = 0.0, 0
+    for row in ROWS:
+        prompt, ids = len(row["prompt"]), [*tokenizer(row["prompt"] + row["completion"]).input_ids, tokenizer.eos_token_id]
+        states = judge(input_ids=torch.tensor([ids]), output_hidden_states=True).hidden_states[-1][0, prompt - 1 : -1]
+        total += ((head(states)[:, 0] - 2.0) ** 2).sum().item()
+        count += len(ids) - prompt
+    assert evaluate([{loss: {}}], ROWS, model, tokenizer, layout=layout).loss == pytest.approx(total / count, rel=1e-12)
+    other = tiny_model("llama_classifier", torch.float64)
+    other.score = torch.nn.Linear(head.in_features, 3, dtype=torch.float64)
+    add_value_head(again := tiny_model("llama", torch.float64), other)
+    assert not value_head_of(again).weight.any()
+    assert value_head_of(again).out_features == 1
+
+
+def test_a_critic_beside_an_adapter_shares_what_is_not_trained() -> None:
+    model = add_lora(tiny_model("llama"))
+    add_value_head(base_of(model), critic_like(base_of(model)))
+    ours, theirs = (dict(base_of(one).named_parameters()) for one in (model, critic_of(base_of(model))))
+    for name, parameter in theirs.items():
+        same = parameter is ours.get(name)
+        assert same is not parameter.requires_grad, name
+
+
+def test_a_reference_has_no_critic() -> None:
+    model = tiny_model("llama")
+    add_value_head(model, critic_like(model))
+    copied = frozen_policy(model, "tree").scorer
+    assert copied is not None
+    head, plain = (sum(one.numel() for one in of.parameters()) for of in (value_head_of(model), tiny_model("llama")))
+    assert sum(one.numel() for one in copied.parameters()) == head + plain

@@ -73,12 +73,13 @@ def _weights(path: str, given: Any) -> Iterator[NamedValue]:
             yield NamedValue(path, str(key), Names(WeightRecord), f"{path}.{key}", options or {})
 
 
-def custom_values(config: Section) -> dict[str, str]:
-    """The code that a config names: value -> hash of the file that it would run. Runs nothing.
+def custom_values(config: Section, within: str = "") -> dict[str, str]:
+    """The code that a config names: value -> hash of the file that it would run. Runs nothing. within: how the paths of those
+    that are wanted begin.
 
     Kept beside a run, compared at resume with `burnish.registry.differences`.
     """
-    named = list(named_values(config))
+    named = [one for one in named_values(config) if one.path.startswith(within)]
     values = {one.value: custom_hash(one.value) for one in named if is_custom(one.value)}
     return values | dict(pair for one in named for pair in _in_options(one.options))
 

@@ -186,6 +186,14 @@ class TeacherSection(Section):
     """A folder, a hub id, or a registered model."""
 
 
+class ValueSection(Section):
+    """What says how much is still to be earned, for losses and advantages that read values."""
+
+    model: Annotated[str, Names(ModelRecord, words=("shared", "copy"), open=True)] = "shared"
+    """`shared`: a head on the policy's own layers. A critic with layers of its own: `copy`, which begins as the policy, or a
+    folder, hub id or registered model, such as a reward model."""
+
+
 class SourceSection(Section):
     """Where rows come from."""
 
@@ -525,6 +533,7 @@ class Sections(Section):
     model: ModelSection = ModelSection()
     reference: ReferenceSection = ReferenceSection()
     teacher: TeacherSection = TeacherSection()
+    value: ValueSection = ValueSection()
     data: dict[str, SourceSection] = Field(default_factory=dict)
     """Sources of rows, by a name of your choice; losses read `main` unless they say another."""
     render: RenderSection = RenderSection()

@@ -7,7 +7,7 @@ state is gathered: a checkpoint looks the same whatever wrote it.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,16 +115,12 @@ def save_checkpoint(
     on_first(accelerator, lambda: write_folder(folder, fill))
 
 
-def weight_names(folder: Path) -> list[str]:
-    """Names of the parameters that the checkpoint holds."""
-    with safe_open(folder / WEIGHTS, "pt") as file:
-        return list(file.keys())
-
-
-def load_weights(folder: Path, parameters: Mapping[str, nn.Parameter]) -> None:
-    """Put the checkpoint's weights into the parameters that were trained, sharded as they are."""
+def load_weights(
+    folder: Path, parameters: Mapping[str, nn.Parameter], without: Callable[[str], bool] = lambda _: False
+) -> None:
+    """Put the checkpoint's weights into the parameters that were trained, sharded as they are. without: names to leave out."""
     with safe_open(folder / WEIGHTS, "pt") as file, torch.no_grad():
-        if missing := sorted(parameters.keys() ^ set(file.keys())):
+        if missing := sorted(parameters.keys() ^ {name for name in file.keys() if not without(name)}):  # noqa: SIM118
             raise RunError(f"{folder / WEIGHTS} and the model train different parameters, for example {missing[0]}")
         for name, parameter in parameters.items():
             parameter.copy_(placed_like(file.get_tensor(name), parameter))

@@ -18,7 +18,7 @@ from burnish.engine.tracking import check_trackers
 from burnish.errors import BurnishError, ConfigError
 
 if TYPE_CHECKING:
-    from burnish.config.sections import CheckpointSection, ReferenceSection, TrainSection
+    from burnish.config.sections import CheckpointSection, ReferenceSection, TrainSection, ValueSection
 
 T = TypeVar("T")
 
@@ -100,6 +100,15 @@ def check_sync(section: ReferenceSection, accelerator: Accelerator) -> None:
         raise ConfigError(
             f"reference.sync: the weights that the reference would follow are sharded ({accelerator.distributed_type.value}); "
             "train with DDP, or drop `sync`"
+        )
+
+
+def check_critic(section: ValueSection, accelerator: Accelerator) -> None:
+    """Refuse a critic of its own beside a policy whose weights are sharded, which has never been tried."""
+    if section.model != "shared" and accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED):
+        raise ConfigError(
+            f"value.model: a critic beside sharded weights ({accelerator.distributed_type.value}) is not supported; train with "
+            "DDP, or use `shared`"
         )
 
 

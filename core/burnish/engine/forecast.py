@@ -21,7 +21,7 @@ from burnish.data.dataset import TrainData, build_dataset
 from burnish.data.units import Sequence, Unit
 from burnish.engine.budget import choose_budget, free_bytes
 from burnish.engine.memory import largest_micro_batch, resident_bytes, standing_bytes, step_bytes
-from burnish.engine.models import with_head
+from burnish.engine.models import give_values, with_head
 from burnish.model.check import LayoutReport, foreseen_layout
 from burnish.model.checkpointing import checkpoint_layers
 from burnish.model.lean import make_lean
@@ -34,6 +34,7 @@ from burnish.objective.unread import unread
 from burnish.rollout.foreseen import foreseen_batches, num_steps, seen_kinds
 
 if TYPE_CHECKING:
+    from burnish.config.sections import ModelSection
     from burnish.registry import Registry
 
 MEASURED_STEPS = 32
@@ -84,7 +85,7 @@ class Forecast:
 def forecast(config: Config, registry: Registry) -> Forecast:
     """Everything but the training itself; raises what `train` would raise before loading weights."""
     with config.located():
-        objective = None if custom_values(config) else Objective.parse(config.objective, registry)
+        objective = None if custom_values(config, "objective.") else Objective.parse(config.objective, registry)
         config = config if objective is None else with_head(config, objective)
     if objective is not None:
         check_roles(config, objective.entries)
@@ -100,6 +101,9 @@ def forecast(config: Config, registry: Registry) -> Forecast:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = load_shapes(config.model, registry, tokenizer)
     layout = foreseen_layout(model, config.model.layout)
+    if objective is not None:
+        critics = give_values(model, config, objective, lambda name: load_shapes(_other(config, name), registry, tokenizer))
+        layout = next((report for report in critics if report.kind == "padded"), layout)
     roles = None if objective is None else frozenset[str](roles_read(config, objective))
     beside = {role: load_shapes(section, registry, tokenizer) for role, section in _frozen(config, roles)}
     if config.train.precision == "pure_bf16":
@@ -166,6 +170,11 @@ def _frozen(config: Config, roles: frozenset[str] | None) -> Iterator[tuple[str,
             continue
         other = {} if name == "auto" else {"name": name, "revision": None}
         yield role, config.model.model_copy(update={"adapter": (), **other})
+
+
+def _other(config: Config, name: str) -> ModelSection:
+    """The policy's section for another model."""
+    return config.model.model_copy(update={"name": name, "revision": None, "adapter": (), "head": "auto"})
 
 
 def _off(config: Config, layout: LayoutReport, roles: frozenset[str] | None, data: TrainData) -> Iterator[tuple[str, str]]:

@@ -6,6 +6,7 @@ yet wrapped for several processes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,9 +16,9 @@ from torch import nn
 
 from burnish.config import Config
 from burnish.data.cache import cache_folder
-from burnish.errors import ConfigError
+from burnish.errors import ConfigError, ModelError
 from burnish.model.cache import LogpCache
-from burnish.model.check import LayoutReport, check_layout
+from burnish.model.check import LayoutReport, check_layout, foreseen_layout
 from burnish.model.checkpointing import checkpoint_layers
 from burnish.model.following import BiasCorrected, Following, Mix
 from burnish.model.kernels import apply_kernels
@@ -26,7 +27,7 @@ from burnish.model.loading import check_model, load_frozen, load_policy, load_sh
 from burnish.model.roles import Roles, frozen_model, frozen_policy
 from burnish.model.scorer import Scorer, base_of
 from burnish.model.tasks import task_for
-from burnish.model.values import add_value_head
+from burnish.model.values import add_value_head, critic_like
 from burnish.objective.compose import Objective
 from burnish.objective.roles import roles_read
 from burnish.registry import Registry
@@ -53,8 +54,9 @@ def load_models(
     """The model to train, its roles, and why its layout is not the one asked for. model: a live one, used as it is."""
     if model is None:
         model = load_policy(config.model, registry, tokenizer)
-    if any(signal.name == "value" for signal in objective.signals("policy")) and base_of(model).get_output_embeddings():
-        add_value_head(base_of(model))
+    foreseen = give_values(
+        model, config, objective, lambda name: load_frozen(name, config.model, registry, tokenizer).requires_grad_(True)
+    )
     if config.train.precision == "pure_bf16" and config.model.quantize is None:
         model.to(torch.bfloat16)
     checkpoint_layers(model, config.train.gradient_checkpointing)
@@ -72,7 +74,7 @@ def load_models(
     for other in others.values():
         apply_kernels(other, config.model.kernels, registry)
     with accelerator.autocast():
-        layout = _layout([model, *others.values()], config)
+        layout = _layout([model, *others.values()], config, foreseen)
     cache_key = f"{config.train.precision}-{config.model.dtype}" if config.reference.cache else None
     frozen = {role: frozen_model(other, layout.kind, cache_key) for role, other in others.items()}
     if "reference" in roles_read(config, objective) and reference_name == "auto":
@@ -87,6 +89,27 @@ def load_models(
     companions = frozen.get("reference"), frozen.get("teacher"), cache
     roles = Roles(Scorer(model, layout.kind), layout.kind, *companions, offload=config.train.offload_activations)
     return model, roles, layout.reason
+
+
+def give_values(
+    model: nn.Module, config: Config, objective: Objective, load: Callable[[str], nn.Module]
+) -> list[LayoutReport]:
+    """Give the model what `value.model` says, where the objective reads values; the layout of a critic of another name.
+
+    load: reads that one.
+    """
+    base, name = base_of(model), config.value.model
+    if not any(signal.name == "value" for signal in objective.signals("policy")) or not base.get_output_embeddings():
+        return []
+    if name in ("shared", "copy"):
+        add_value_head(base, None if name == "shared" else critic_like(base))
+        return []
+    critic = load(name)
+    # Before its head gives way, by which it is checked; shapes alone are believed.
+    is_shape = next(critic.parameters()).is_meta
+    report = foreseen_layout(critic, config.model.layout) if is_shape else check_layout(critic, config.model.layout)
+    add_value_head(base, critic)
+    return [report]
 
 
 def following(config: Config, model: nn.Module, roles: Roles) -> Following | None:
@@ -108,13 +131,18 @@ def check_models(config: Config, registry: Registry, objective: Objective, token
     for role, name in (("reference", config.reference.model), ("teacher", config.teacher.model)):
         if role in roles_read(config, objective) and name not in (None, "auto"):
             check_model(config.model, registry, name)
+    if (name := config.value.model) not in ("shared", "copy"):
+        configs = (check_model(config.model, registry, of) for of in (None, name))
+        ours, theirs = (one.get_text_config().vocab_size for one in configs)
+        if theirs < ours:
+            raise ModelError(f"value.model: '{name}' knows {theirs} ids, the policy {ours}: they have different tokenizers")
     if config.model.adapter:
         load_shapes(config.model, registry, tokenizer)
     else:
         check_model(config.model, registry)
 
 
-def _layout(models: list[nn.Module], config: Config) -> LayoutReport:
-    """The layout that all models can do: they score the same batches."""
-    reports = [check_layout(model, config.model.layout) for model in models]
+def _layout(models: list[nn.Module], config: Config, foreseen: list[LayoutReport]) -> LayoutReport:
+    """The layout that all models can do, and those of the reports: they score the same batches."""
+    reports = [*(check_layout(model, config.model.layout) for model in models), *foreseen]
     return next((report for report in reports if report.kind == "padded"), reports[0])

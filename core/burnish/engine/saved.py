@@ -14,16 +14,15 @@ from peft import PeftConfig
 from torch import nn
 
 from burnish.config.sections import AdapterSection, ModelSection
-from burnish.engine.checkpoint import WEIGHTS, Checkpoints, load_weights, weight_names
+from burnish.engine.checkpoint import WEIGHTS, Checkpoints, load_weights
 from burnish.engine.export import distinct, save_pretrained
 from burnish.engine.manifest import verify_folder, write_folder
 from burnish.engine.rundir import RunDirectory
 from burnish.errors import RunError
 from burnish.model.adapters import has_adapter
 from burnish.model.loading import load_policy, load_tokenizer
-from burnish.model.scorer import base_of
 from burnish.model.tasks import PEFT_TYPES
-from burnish.model.values import add_value_head, is_of_value_head
+from burnish.model.values import is_of_value_head
 
 if TYPE_CHECKING:
     from burnish.registry import Registry
@@ -83,9 +82,8 @@ def _checkpoint(folder: Path, section: ModelSection, registry: Registry, changes
     section = section.model_copy(update=changes)
     tokenizer = load_tokenizer(section, registry)
     model = load_policy(section, registry, tokenizer)
-    if any(is_of_value_head(name) for name in weight_names(folder)):
-        add_value_head(base_of(model))
-    load_weights(folder, {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad})
+    trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    load_weights(folder, trained, without=is_of_value_head)
     return Saved(model, tokenizer, str(folder))
 
 

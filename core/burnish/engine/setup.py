@@ -22,7 +22,7 @@ from burnish.data.dataset import Cursor, TrainData, build_dataset
 from burnish.engine.alarms import alarms_of
 from burnish.engine.budget import choose_budget, free_bytes
 from burnish.engine.checkpoint import Trained
-from burnish.engine.distributed import check_saving, check_sync, launch_warning, on_first
+from burnish.engine.distributed import check_critic, check_saving, check_sync, launch_warning, on_first
 from burnish.engine.guard import Guard
 from burnish.engine.memory import state_bytes
 from burnish.engine.models import check_models, following, load_models, with_head
@@ -91,6 +91,7 @@ def set_up(
     progress.say(launch_warning())
     check_saving(config.checkpoint, accelerator)
     check_sync(config.reference, accelerator)
+    check_critic(config.value, accelerator)
     _refuse_other_plugins(registry)
     tokenizer = load_tokenizer(config.model, registry) if live.tokenizer is None else live.tokenizer
     if live.model is None:

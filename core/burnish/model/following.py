@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from burnish.errors import ModelError
+from burnish.model.values import is_of_value_head
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +58,8 @@ class Following:
 
     def __init__(self, rule: Rule, policy: nn.Module, reference: nn.Module) -> None:
         self._rule = rule
-        self._policy = {name: parameter for name, parameter in policy.named_parameters() if parameter.requires_grad}
+        trained = {name: parameter for name, parameter in policy.named_parameters() if parameter.requires_grad}
+        self._policy = {name: parameter for name, parameter in trained.items() if not is_of_value_head(name)}
         copies = dict(reference.named_parameters())
         if missing := sorted(self._policy.keys() - copies.keys()):
             raise ModelError(f"the reference cannot follow the policy: it has no parameter {missing[0]}")

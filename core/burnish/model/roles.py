@@ -30,9 +30,10 @@ from burnish.model.checkpointing import offloaded
 from burnish.model.hashing import weights_hash
 from burnish.model.head import Beside
 from burnish.model.recipes import by_recipe
-from burnish.model.scorer import Scorer
+from burnish.model.scorer import Scorer, base_of
 from burnish.model.signals import Role, Signal, hidden
 from burnish.model.sites import Sites, sites_for
+from burnish.model.values import critic_of, value_head_of
 
 
 class Cache(Protocol):
@@ -62,7 +63,9 @@ def frozen_policy(model: nn.Module, kind: Kind, precision: str | None = None, *,
     key = None if precision is None else _key(model, precision)
     if not apart and has_adapter(model) and is_fresh(model):
         return Frozen(None, key)
-    shared = {id(tensor): tensor for tensor in model.parameters() if not tensor.requires_grad}
+    shared: dict[int, object] = {id(tensor): tensor for tensor in model.parameters() if not tensor.requires_grad}
+    if (critic := critic_of(base_of(model))) is not None:
+        shared[id(critic)] = copy.deepcopy(value_head_of(base_of(model)))  # nobody asks a reference for values
     return frozen_model(copy.deepcopy(model, shared), kind, key=key)
 
 

@@ -22,7 +22,7 @@ from burnish.model.signals import Signal, hidden
 from burnish.model.sites import Sites
 from burnish.model.tasks import task_of_model
 from burnish.model.tile import LogitScale, tile_rows, wide
-from burnish.model.values import value_head_of
+from burnish.model.values import critic_of, value_head_of
 
 
 def base_of(model: nn.Module) -> Any:
@@ -48,9 +48,11 @@ class Scorer(nn.Module):
         self.model = model
         base, text = base_of(model), base_of(model).config.get_text_config()
         self._attention = own_name(base) if kind == "padded" else NAME
-        if attention_of(base) != self._attention:
-            set_attention(base, self._attention)
-        self._no_split_modules: list[str] = list(getattr(base, "_no_split_modules", None) or [])
+        models = [base, critic] if (critic := critic_of(base)) is not None else [base]
+        for one in models:
+            if attention_of(one) != self._attention:
+                set_attention(one, self._attention)
+        self._no_split_modules = sorted({name for one in models for name in getattr(one, "_no_split_modules", None) or ()})
         self._scale = LogitScale.of(text)
         self._is_classifier = base.get_output_embeddings() is None
         self._padding: int | None = text.pad_token_id if task_of_model(base) == "sequence" else None
@@ -67,8 +69,20 @@ class Scorer(nn.Module):
         a frozen model at the same sites, for signals that compare. A plain tuple, because wrappers look into what a forward
         returns (ZeRO-3 takes the keys of a dict for names).
         """
-        with span("forward trunk"):
-            states = self._hidden(layout).flatten(0, 1)  # [B * N, H]
+        critic: Any = None if self._is_classifier else critic_of(base_of(self.model))
+        apart = () if critic is None else tuple(signal for signal in signals if signal.name == "value")
+        values: dict[Signal, Tensor] = {}
+        for model, asked in ((self.model, tuple(one for one in signals if one not in apart)), (critic, apart)):
+            if asked:
+                with span("forward trunk"):
+                    states = self._hidden(model, layout).flatten(0, 1)  # [B * N, H]
+                values |= self._read_sites(states, layout, sites, asked, beside)
+        return tuple(values[signal] for signal in signals)
+
+    def _read_sites(
+        self, states: Tensor, layout: Layout, sites: Sites, signals: tuple[Signal, ...], beside: Beside | None
+    ) -> dict[Signal, Tensor]:
+        """Every signal at its sites, of the hidden states [B * N, H] of all tokens: [M] each."""
         values: dict[Signal, Tensor] = {}
         for site, index in (("predict", sites.predict), ("at", self._at(sites))):
             wanted = tuple(signal for signal in signals if signal.site == site)
@@ -78,7 +92,7 @@ class Scorer(nn.Module):
             elif wanted:  # read one row all the same: every parameter then has a gradient, 0, as on the other ranks
                 row = self._read(states[:1], layout.input_ids.flatten()[:1], wanted, beside and beside.row())
                 values.update(zip(wanted, (value[:0] for value in row), strict=True))
-        return tuple(values[signal] for signal in signals)
+        return values
 
     def _at(self, sites: Sites) -> Tensor:
         """Where a target itself is read: [M]. A classifier of sequences takes a token with the id of padding for padding, also
@@ -112,11 +126,12 @@ class Scorer(nn.Module):
         values: Tensor = value_head(states.to(value_head.weight.dtype))
         return wide(values)[:, 0]
 
-    def _hidden(self, layout: Layout) -> Tensor:
-        """What the model's forward hands to its head: [B, N, H]."""
-        if attention_of(base_of(self.model)) != self._attention or (layout.segments is None) == (self._attention == NAME):
+    def _hidden(self, model: nn.Module, layout: Layout) -> Tensor:
+        """What the forward of the model, or of its critic, hands to its head: [B, N, H]."""
+        base = base_of(model)
+        if attention_of(base) != self._attention or (layout.segments is None) == (self._attention == NAME):
             raise ModelError(
-                f"this Scorer runs the attention '{self._attention}', its model now '{attention_of(base_of(self.model))}', and "
+                f"this Scorer runs the attention '{self._attention}', its model now '{attention_of(base)}', and "
                 f"the layout is {layout.kind}; make a new Scorer after another one has changed the model"
             )
         kept: list[Tensor] = []
@@ -124,14 +139,14 @@ class Scorer(nn.Module):
         def keep(_: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...] | None:
             kept.append(arguments[0])
             # A classifier goes on to pick one token per row, so it must see them all; its outputs are few.
-            return None if self._is_classifier else (arguments[0][:, :1], *arguments[1:])
+            return None if base.get_output_embeddings() is None else (arguments[0][:, :1], *arguments[1:])
 
-        hook = head_of(self.model).register_forward_pre_hook(keep)
+        hook = head_of(model).register_forward_pre_hook(keep)
         try:
             if layout.segments is None:
-                self.model(input_ids=layout.input_ids, attention_mask=layout.attention_mask, **self.no_cache)
+                model(input_ids=layout.input_ids, attention_mask=layout.attention_mask, **self.no_cache)
             else:
-                self.model(
+                model(
                     input_ids=layout.input_ids,
                     position_ids=layout.position_ids,
                     burnish_segments=layout.segments,
@@ -140,7 +155,7 @@ class Scorer(nn.Module):
         finally:
             hook.remove()
         if len(kept) != 1:
-            raise ModelError(f"{type(base_of(self.model)).__name__} called its head {len(kept)} times in one forward, not once")
+            raise ModelError(f"{type(base).__name__} called its head {len(kept)} times in one forward, not once")
         return kept[0]
 
     @property

@@ -4,7 +4,7 @@ refusal.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from burnish.config import Config
 from burnish.errors import ConfigError
@@ -19,7 +19,7 @@ def roles_read(config: Config, objective: Objective) -> frozenset[Role]:
     return objective.roles | shaped
 
 
-def check_roles(config: Config, entries: Iterable[Entry]) -> None:
+def check_roles(config: Config, entries: Sequence[Entry]) -> None:
     """ConfigError when a part of the objective reads a model that the config rules out, or none one that it asks for."""
     read: set[str | None] = set()
     with config.located():
@@ -35,6 +35,7 @@ def check_roles(config: Config, entries: Iterable[Entry]) -> None:
                 )
             if "teacher" in roles and config.teacher.model is None:
                 raise ConfigError(f"{path} learns from a teacher, but there is none; say which with `teacher.model`")
+        _check_value(config, any(signal.name == "value" for entry in entries for signal in entry.signals()))
         if _is_shaped(config) and config.reference.model == "none":
             raise ConfigError(
                 "rollout.kl_in_reward: the reward compares with a reference, but "
@@ -46,6 +47,17 @@ def check_roles(config: Config, entries: Iterable[Entry]) -> None:
 
 def _is_shaped(config: Config) -> bool:
     return config.rollout is not None and config.rollout.kl_in_reward is not None
+
+
+def _check_value(config: Config, is_read: bool) -> None:
+    name = config.value.model
+    if name != "shared" and not is_read:
+        raise ConfigError("value.model: no part of the objective reads values; drop it, or add `value` to the objective")
+    if name not in ("shared", "copy") and config.model.quantize is not None:
+        raise ConfigError(
+            f"value.model: '{name}' would be read in {config.model.quantize} (model.quantize) and could not be trained; `copy` "
+            "trains adapters of its own"
+        )
 
 
 def _check_sync(config: Config, is_read: bool) -> None:
