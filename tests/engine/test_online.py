@@ -253,7 +253,8 @@ def test_a_replay_buffer_is_a_source_beside_new_rollouts(make_config: MakeConfig
     assert held
     assert all(row["reward"] >= 0.1 and row["old_logps"] for row in held)
     both = make_config(**online(epochs=1)) | {"output": str(tmp_path / "both"), "train": {"batch_size": 8, "steps": 2}}
-    both["data"]["buffer"] = {"source": "replay", "options": buffer, "weight": 0.5}
+    both["data"]["main"]["weight"] = 2.0
+    both["data"]["buffer"] = {"source": "replay", "options": buffer, "weight": 1.0}
     [[loss, options]] = both["objective"][0].items()
     both["objective"] = [{loss: options}, {loss: {"source": "buffer", "weight": 0.5, "name": "replayed"}}]
     trained.clear()
@@ -267,13 +268,13 @@ def test_a_loss_may_compare_with_the_likeliest_tokens_of_the_sampler(make_config
     run to the same weights, and is a buffer for others."""
     config = make_config(**online())
     loss: dict[str, Any] = {"divergence": "topk_tv", "top_k": 4, "threshold": 1e-3}
-    config["objective"] = [{"dppo": loss}]
+    config |= {"objective": [{"dppo": loss}], "train": {"batch_size": 4, "steps": 5}}
     write_rows(Path(config["data"]["main"]["source"]), QUESTIONS)
     burnish.train(config)
     masked = [line["mask_ratio/overall_mean"] for line in ledger(Path(config["output"]))]
     assert masked[0] == 0
     assert 0 < max(masked) < 1
-    drawn = [one for number in (0, 1, 2) for one in Journal(Path(config["output"]) / "rollouts").read(number) or ()]
+    drawn = [one for number in (0, 1) for one in Journal(Path(config["output"]) / "rollouts").read(number) or ()]
     for one in drawn:
         ids, logps = one.tokens["likeliest_ids"], one.tokens["likeliest_logps"]
         assert ids.shape == logps.shape == (len(one.ids), 4)

@@ -16,7 +16,7 @@ from burnish.data.units import Mask, Sequence
 from burnish.engine.rehearsal import Alive, training_bytes
 from burnish.model.checkpointing import checkpoint_layers
 from burnish.model.scorer import Scorer
-from burnish.model.signals import entropy, logp
+from burnish.model.signals import entropy, logp, sampler_divergence
 from burnish.model.sites import sites_for
 from burnish.testing.tiny import tiny_model
 
@@ -46,6 +46,15 @@ def test_real_tensors_take_what_was_told(family: str, kind: Kind) -> None:
         values = scorer(layout, sites, (logp(), entropy()))
         torch.autograd.backward(torch.stack([value.sum() for value in values]).sum())
     assert alive.most == pytest.approx(expected, rel=0.02)
+
+
+def test_what_the_sampler_will_report_is_rehearsed_before_anything_is_drawn() -> None:
+    plain, compared = ((logp(), entropy(), *more) for more in ((), (sampler_divergence("tv", 20),)))
+    sizes = [
+        training_bytes(tiny_model("llama"), micro(64), signals, "tree", TrainSection(), CPU) for signals in (plain, compared)
+    ]
+    # 60 targets: 21 ids and log-probabilities of each (12 bytes), and a few numbers for every one of them while it is computed.
+    assert 0 <= sizes[1] - sizes[0] < 60 * 21 * (12 + 6 * 4)
 
 
 def test_a_model_without_weights_gives_the_same_and_is_left_alone() -> None:

@@ -39,9 +39,8 @@ SCENARIOS: dict[str, dict[str, Any]] = {
         "evaluate": {"every": 2},
     },
     "online": online(),
-    "online, filtered": online(filter=True, max_refills=2, rewards=[f"{HERE}:begins_small"]),
-    "online, likeliest tokens compared": {
-        **online(epochs=1),
+    "online, filtered, likeliest tokens compared": {
+        **online(filter=True, max_refills=2, rewards=[f"{HERE}:begins_small"]),
         "objective": [{"dppo": {"divergence": "topk_tv", "top_k": 4, "threshold": 1e-4}}],
     },
     "online, adapter, beside a source that is read": {

@@ -107,7 +107,7 @@ def test_in_any_head_and_tile(between: Between, frozen: bool) -> None:
         )
         torch.testing.assert_close(found[0], expected.detach(), atol=1e-12, rtol=0)
         assert not found[0].requires_grad
-        (found[1].sum() + 0.3 * found[2].sum()).backward()
+        torch.autograd.backward(found[1].sum() + 0.3 * found[2].sum())
         plain = read_vocabulary(module, LogitScale(), hidden, ids[:, 0], (logp(), entropy()), rows)
         [slope] = torch.autograd.grad(plain[0].sum() + 0.3 * plain[1].sum(), [hidden])
         torch.testing.assert_close(hidden.grad, slope, atol=1e-12, rtol=0)

@@ -113,7 +113,7 @@ class Reporting(Scripted):
 
     async def generate(self, ids: Sequence[int], sampling: SamplingSection, seed: int = 0) -> Completion:
         self.settings.append(sampling)
-        found = await super().generate(ids, sampling, seed)
+        found: Completion = await super().generate(ids, sampling, seed)
         count = 0 if self.silent else getattr(sampling, "likeliest", 0)
         return replace(found, likeliest_ids=[[*range(count)]] * 2, likeliest_logps=[[-2.0] * count] * 2) if count else found
 
