@@ -66,7 +66,7 @@ class Scorer(nn.Module):
         """Every signal at every site, in the order of `signals`: [M] each, float32 (float64 for float64 models).
 
         `layout` and `sites` are on the model's device. A signal's role is not looked at: the caller chose the model. beside:
-        a frozen model at the same sites, for signals that compare. A plain tuple, because wrappers look into what a forward
+        what signals compare with at the same sites. A plain tuple, because wrappers look into what a forward
         returns (ZeRO-3 takes the keys of a dict for names).
         """
         critic: Any = None if self._is_classifier else critic_of(base_of(self.model))
