@@ -118,19 +118,21 @@ def test_grpo_kl_and_sft_on_a_second_source_in_one_run(make_config: MakeConfig, 
     assert second["loss/sft"] < first["loss/sft"]
 
 
-def test_rewards_of_each_source_apart(make_config: MakeConfig, tmp_path: Path) -> None:
+def test_sources_are_played_by_weight_and_their_rewards_told_apart(make_config: MakeConfig, tmp_path: Path) -> None:
     config = run_of(make_config, prompts=4, sources=["main", "more"])
     rows = [{"prompt": f"more {number}: "} for number in range(12)]
     config["data"] = {
-        "main": {"source": write_rows(tmp_path / "questions.jsonl", QUESTIONS)},
+        "main": {"source": write_rows(tmp_path / "questions.jsonl", QUESTIONS), "weight": 3.0},
         "more": {"source": write_rows(tmp_path / "more.jsonl", rows)},
     }
     config["objective"] = [{"grpo": {}}, {"grpo": {"source": "more"}}]
     config["train"]["batch_size"] = 16
     burnish.train(config)
     [first, _] = ledger(Path(config["output"]))
+    groups = [{one.origin.group: one.origin.source for one in journal(config).read(number) or ()} for number in (0, 1)]
+    assert [sorted(found.values()) for found in groups] == [["main", "main", "main", "more"]] * 2
     apart = [first[f"sources/{name}/reward"] for name in ("main", "more")]
-    assert first["reward"] == pytest.approx(sum(apart) / 2)
+    assert first["reward"] == pytest.approx((3 * apart[0] + apart[1]) / 4)
 
 
 @pytest.mark.parametrize("loss", ["dpo", "ipo", "simpo"])

@@ -17,7 +17,7 @@ from burnish.rollout.evaluation import evaluation_metrics, examined, questions
 from burnish.rollout.judge import Judge
 from burnish.rollout.local import LocalBackend
 from burnish.rollout.play import Player
-from burnish.rollout.single_turn import SingleTurn
+from burnish.rollout.single_turn import SingleTurn, goes_on
 from burnish.rollout.soundness import vocabulary_of
 from burnish.rollout.trajectory import ENVIRONMENT, TURNS, Trajectory
 from burnish.rollout.waiting import Gate
@@ -71,7 +71,7 @@ def _answered(run: Run) -> list[Trajectory]:
     as_one = accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
     rank, num_ranks = (0, 1) if as_one else (accelerator.process_index, accelerator.num_processes)
     backend, renderer = LocalBackend(), Renderer(run.tokenizer, run.config.render)
-    backend.draw_from(run.model, run.tokenizer, accelerator.autocast)
+    backend.draw_from(run.model, run.tokenizer, accelerator.autocast, stepwise=not as_one and goes_on(run.environments))
     on_error = "stop" if section is None else section.on_reward_error
     judge = Judge(
         run.rewards, run.tokenizer, on_error, lambda: trainer_state(run.state.step, run.num_steps), run.progress.say

@@ -51,6 +51,7 @@ from burnish.rollout.local import LocalBackend
 from burnish.rollout.play import GREEDY, OPPONENT, Player, Prompt
 from burnish.rollout.samples import Samples
 from burnish.rollout.scheduler import Collected, Pace
+from burnish.rollout.single_turn import goes_on
 from burnish.rollout.soundness import vocabulary_of
 from burnish.rollout.supply import Draw, Supply
 from burnish.rollout.trajectory import Trajectory
@@ -82,7 +83,8 @@ class Rollouts:
         if isinstance(self.online.backend, CopiedBackend):
             self.online.backend.draw_like(self.model, self.tokenizer, self.accelerator.autocast)
         elif isinstance(self.online.backend, LocalBackend):
-            self.online.backend.draw_from(self.model, self.tokenizer, self._within, stepwise=self._pace.extra > 0)
+            stepwise = self._pace.extra > 0 or (not self._as_one and goes_on(self.online.environments))
+            self.online.backend.draw_from(self.model, self.tokenizer, self._within, stepwise=stepwise)
             self.online.backend.compare_with(self._reference)
         if section.opponents is not None:
             self._check_opponents()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from burnish.rollout.contract import Episode, Generate, Span, Task
@@ -18,3 +19,9 @@ class SingleTurn:
         answer = await generate(task.ids)
         spans = (Span(ids=task.ids), Span(ids=tuple(answer.ids), sampled=answer))
         return Episode(spans=spans, outcome="ok" if answer.finished else "truncated")
+
+
+def goes_on(environments: Mapping[str, object]) -> bool:
+    """Whether an episode may ask again, after what happens between its turns: then nobody should wait for all that others are
+    still drawing."""
+    return any(not isinstance(one, SingleTurn) for one in environments.values())
