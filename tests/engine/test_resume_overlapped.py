@@ -39,6 +39,19 @@ def test_killed_twice_it_trains_on_every_prompt_once(make_config: MakeConfig, tm
     assert_survives(drawn(make_config, tmp_path, filter=True, rewards=[f"{HERE}:begins_small"]), kills(0))
 
 
+PLACES = [  # what is renamed: two rollout batches, the checkpoint of step 2, two rollout batches, the checkpoint of step 4
+    pytest.param("os:rename", 3, id="a rollout batch is written, without its name"),
+    pytest.param("burnish.rollout.journal:_sync", 2, id="it has its name, which is not safe yet"),
+    pytest.param("os:rename", 5, id="a checkpoint is written, without its name"),
+    pytest.param("burnish.engine.sending:require_receipt", 2, id="a backend has new weights, and nobody looked at its receipt"),
+]
+
+
+@pytest.mark.parametrize(("place", "count"), PLACES)
+def test_killed_in_the_middle_of_something(make_config: MakeConfig, tmp_path: Path, place: str, count: int) -> None:
+    assert_survives(drawn(make_config, tmp_path), [count], events=[place])
+
+
 def test_what_a_run_must_not_have_left(make_config: MakeConfig, tmp_path: Path) -> None:
     config = drawn(make_config, tmp_path, backend={"hf": {}}, max_staleness=0)
     train(config)
