@@ -28,9 +28,10 @@ from conftest import adapter_of, make_model, weights_of
 from halfway import HALFWAY, killable
 
 import burnish
-from burnish.config.sections import SamplingSection
+from burnish.config.sections import DrawnSection, SamplingSection
 from burnish.errors import ModelError
 from burnish.rollout.contract import Receipt
+from burnish.rollout.likeliest import reported
 from burnish.testing import assert_survives, tiny_tokenizer
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(1800)]
@@ -143,6 +144,26 @@ def test_weights_go_there_and_are_used(request: pytest.FixtureRequest, server: R
                 logits = make_model(seed)(torch.tensor([[5, 6, 7, *first.ids]])).logits[0, 2:-1] / 0.8
             expected = logits.log_softmax(-1)[range(len(first.ids)), first.ids]
             torch.testing.assert_close(torch.tensor(first.logps), expected, atol=1e-3, rtol=0)
+        await backend.close()
+
+    asyncio.run(session())
+
+
+def test_the_likeliest_tokens_are_those_of_the_model(server: Running) -> None:
+    """Of more tokens than can be drawn (top_k 6) none beyond; of fewer the likeliest. Against the model's own forward."""
+    backend, weights = VLLM(servers=[server.url], dtype="float32"), weights_of(3)
+    drawn = DrawnSection(max_new_tokens=8, temperature=1.5, top_k=6)
+
+    async def session() -> None:
+        await backend.update(0, weights)
+        for count in (3, 9):
+            found = await backend.generate([5, 6, 7], reported(drawn, count), seed=9)
+            with torch.no_grad():
+                logits = make_model(3)(torch.tensor([[5, 6, 7, *found.ids]])).logits[0, 2:-1] / 1.5
+            expected = logits.topk(6)
+            assert found.likeliest_ids == [(row + [-1] * 3)[:count] for row in expected.indices.tolist()]
+            logps = torch.nn.functional.pad(expected.values.log_softmax(-1), (0, 3))[:, :count]
+            torch.testing.assert_close(torch.tensor(found.likeliest_logps), logps, atol=1e-3, rtol=0)
         await backend.close()
 
     asyncio.run(session())
