@@ -54,6 +54,7 @@ def test_what_is_not_says_why(ids: list[int], logps: list[float], vocabulary: in
         ([[3, -2]], [[-1.0, -2.0]], r"likeliest tokens were \[3, -2\]"),
         ([[3, 4]], [[-1.0, math.nan]], "log-probabilities"),
         ([[3, 4]], [[-1.0, 0.5]], "log-probabilities"),
+        ([[3, 4]], [[-1.0, -math.inf]], "log-probabilities"),
     ],
 )
 def test_what_is_said_of_the_likeliest_tokens(ids: list[list[int]], logps: list[list[float]], said: str) -> None:
