@@ -51,6 +51,43 @@ def test_processed_probabilities(given: dict[str, Any], expected: list[float]) -
     assert probabilities(**given) == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.parametrize("spread", [0.1, 1.0, 4.0])
+def test_the_likeliest_tokens_that_hold_a_share_are_those_of_a_whole_sort(spread: float) -> None:
+    """From nearly all of 1500 tokens to a handful, in rows that need very different numbers of them."""
+    logits = torch.randn(3, 1500, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * spread
+    logits[1] *= 0.1
+    logits[2, 7:9] = logits[2].amax()  # equal ones keep their order
+    logp, tokens_of = processed(logits, sampling(top_p=0.9))
+    ordered, ids = logits.log_softmax(-1).sort(dim=-1, descending=True, stable=True)
+    inside = ordered.exp().cumsum(-1) - ordered.exp() < 0.9
+    assert tokens_of is not None
+    for row, count in enumerate(inside.sum(-1).tolist()):
+        assert tokens_of[row, :count].tolist() == ids[row, :count].tolist()
+        torch.testing.assert_close(logp[row, :count], ordered[row, :count].log_softmax(-1))
+        assert logp[row, count:].isneginf().all()
+
+
+def test_a_share_may_end_at_the_least_likely_of_tokens() -> None:
+    logits = torch.tensor([[0.4e-9, 1 - 1e-9, 0.6e-9]], dtype=torch.float64).log()
+    logp, tokens_of = processed(logits, sampling(top_p=1 - 0.5e-9))
+    assert tokens_of is not None
+    assert tokens_of.tolist() == [[1, 2, 0]]
+    assert logp.isfinite().tolist() == [[True, True, False]]
+
+
+def test_a_row_that_needs_many_tokens_changes_nothing_of_its_neighbours() -> None:
+    sharp = torch.randn(1, 1500, generator=torch.Generator().manual_seed(1)).round(decimals=1) * 3  # with many equal ones
+    flat = torch.zeros(1, 1500)
+    alone, tokens_of = processed(sharp, sampling(top_p=0.9))
+    beside, tokens_beside = processed(torch.cat([sharp, flat]), sampling(top_p=0.9))
+    assert tokens_of is not None
+    assert tokens_beside is not None
+    count = int(alone.isfinite().sum())
+    assert count < tokens_of.shape[-1] < tokens_beside.shape[-1]
+    assert tokens_of[0, :count].tolist() == tokens_beside[0, :count].tolist()
+    torch.testing.assert_close(alone[0, :count], beside[0, :count], rtol=0, atol=1e-6)
+
+
 def test_a_repetition_penalty_divides_what_is_positive_and_multiplies_what_is_not() -> None:
     logits, seen = torch.tensor([[2.0, -1.0, 3.0, 0.0]]), torch.tensor([[True, True, False, True]])
     assert penalised(logits, seen, 2.0).tolist() == [[1.0, -2.0, 3.0, 0.0]]

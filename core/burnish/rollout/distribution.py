@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 BLOCK = 256
 """Columns that are added up at once."""
+FLOORS = (1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8)
+"""Probabilities, of which the first is taken above which tokens hold a share of the whole."""
+ROUNDING = 1e-6
+"""How much more than the share they must hold, so that none is missed by rounding."""
 
 
 class Drawn(NamedTuple):
@@ -38,9 +42,7 @@ def random_stream(seed: int, prompt: Sequence[int], occurrence: int, length: int
     return np.random.Generator(np.random.Philox(key=key)).random(length, dtype=np.float32)
 
 
-def draw(
-    logits: Tensor, uniforms: Tensor, sampling: SamplingSection, seen: Tensor | None = None, likeliest: int = 0
-) -> Drawn:
+def draw(logits: Tensor, uniforms: Tensor, sampling: SamplingSection, seen: Tensor | None = None, likeliest: int = 0) -> Drawn:
     """One token per row and its log-probability. logits: [rows, vocabulary]; uniforms: [rows] in [0, 1); seen: bool [rows,
     vocabulary], the tokens that a repetition penalty is for; likeliest: how many of the likeliest tokens are reported beside.
 
@@ -105,10 +107,12 @@ def processed(logits: Tensor, sampling: SamplingSection) -> tuple[Tensor, Tensor
     logits: [rows, vocabulary]; out: [rows, columns], -inf where a token cannot be drawn.
     """
     tokens_of = None
-    if sampling.top_k or sampling.top_p < 1:
-        logits, tokens_of = logits.topk(min(sampling.top_k or logits.shape[-1], logits.shape[-1]))
+    if sampling.top_k:
+        logits, tokens_of = logits.topk(min(sampling.top_k, logits.shape[-1]))
     logp = torch.log_softmax(logits if sampling.temperature == 1 else logits / sampling.temperature, -1)
     if sampling.top_p < 1:
+        if tokens_of is None:
+            logp, tokens_of = _holding(logp, sampling.top_p)
         probability = logp.exp()
         before = probability.cumsum(-1) - probability
         logp = torch.log_softmax(logp.masked_fill(before >= sampling.top_p, -torch.inf), -1)
@@ -116,3 +120,24 @@ def processed(logits: Tensor, sampling: SamplingSection) -> tuple[Tensor, Tensor
         floor = logp.amax(-1, keepdim=True) + float(np.log(sampling.min_p))
         logp = torch.log_softmax(logp.masked_fill(logp < floor, -torch.inf), -1)
     return logp, tokens_of
+
+
+def _holding(logp: Tensor, share: float) -> tuple[Tensor, Tensor]:
+    """The likeliest tokens of every row, likeliest first and equal ones in their own order, at least as many as hold `share` of
+    its probability, -inf after them; and their ids. logp: [rows, vocabulary]; out: [rows, columns].
+
+    Only tokens above some probability are sorted: a whole vocabulary takes longer than all else that a draw needs.
+    """
+    probability = logp.exp()
+    for floor in FLOORS:
+        inside = probability > floor
+        if bool(((probability * inside).sum(-1, dtype=torch.float64) > share + ROUNDING).all()):
+            break
+    else:
+        inside = torch.ones_like(inside)
+    counts = inside.sum(-1, keepdim=True)
+    filled = torch.arange(int(counts.max()), device=logp.device) < counts
+    kept, ids = logp.new_full(filled.shape, -torch.inf), torch.zeros_like(filled, dtype=torch.int64)
+    kept[filled], ids[filled] = logp[inside], inside.nonzero()[:, 1]
+    kept, order = kept.sort(dim=-1, descending=True, stable=True)
+    return kept, ids.gather(-1, order)
