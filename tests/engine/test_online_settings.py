@@ -60,9 +60,9 @@ class Waits:
 
     async def __call__(self, task: Task, generate: Generate) -> Episode:
         self.inside.append(1)
-        notes = {"inside": float(len(self.inside))}
         try:
             await asyncio.sleep(0.01 if int(str(task.prompt)[2:-2]) % 2 else 60)
+            notes = {"inside": float(len(self.inside))}  # all that may come have come
             return replace(await SingleTurn()(task, generate), notes=notes)
         finally:
             self.inside.pop()
