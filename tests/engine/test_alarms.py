@@ -58,6 +58,7 @@ def test_the_level_of_the_sampler_s_alarm_is_the_config_s() -> None:
 
     [sentence] = said(RolloutSection())
     assert "sampler and trainer differ: by 0.2 nats a token" in sentence
+    assert "top_p" in sentence
     assert said(RolloutSection(mismatch=MismatchSection(warn=0.3))) == said(None) == []
     assert said(RolloutSection(mismatch=MismatchSection(warn=None))) == []
 
