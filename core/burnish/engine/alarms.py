@@ -108,8 +108,8 @@ def sampler_differs(level: float) -> Rule:
             return None
         return (
             f"sampler and trainer differ: by {found:.3g} nats a token over the last {WINDOW} steps. Tokens drawn with top_p, "
-            "top_k, min_p or a repetition penalty come from another distribution than the policy's: try without. Else try the same "
-            "precision for both, `weights: [is_correction]` on the loss, or a smaller rollout.max_staleness."
+            "top_k, min_p or a repetition penalty come from another distribution than the policy's: try without. Else try the "
+            "same precision for both, `weights: [is_correction]` on the loss, or a smaller rollout.max_staleness."
         )
 
     return sampler_differs
