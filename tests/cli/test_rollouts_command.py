@@ -60,6 +60,7 @@ def test_show(run: Path) -> None:
     assert "1 trajectories in 1 of 2" in burnish("show", run, "--outcome", "truncated").stdout
     assert "4 trajectories in 1 of 2" in burnish("show", run, "--number", "0").stdout
     assert "2 trajectories in 1 of 2" in burnish("show", run, "--max-length", "2").stdout
+    assert "3 trajectories in 2 of 2" in burnish("show", run, "--min-length", "3").stdout
     assert "3 trajectories in 1 of 2" in burnish("show", run, "--max-reward", "0").stdout
 
 

@@ -20,6 +20,7 @@ Number = Annotated[int | None, typer.Option(help="only this rollout batch")]
 Outcome = Annotated[str | None, typer.Option(help="only this outcome: ok, truncated, filtered, timeout, reward_error, ...")]
 MinReward = Annotated[float | None, typer.Option(help="smallest reward")]
 MaxReward = Annotated[float | None, typer.Option(help="largest reward")]
+MinLength = Annotated[int | None, typer.Option(help="fewest tokens of the policy's")]
 MaxLength = Annotated[int | None, typer.Option(help="most tokens of the policy's")]
 
 
@@ -30,6 +31,7 @@ def show(
     outcome: Outcome = None,
     min_reward: MinReward = None,
     max_reward: MaxReward = None,
+    min_length: MinLength = None,
     max_length: MaxLength = None,
     limit: Annotated[int, typer.Option(min=1, help="trajectories to print, the newest first")] = 8,
 ) -> None:
@@ -40,7 +42,7 @@ def show(
 
     journal, tokenizer = _open(run)
     console = Console(highlight=False, soft_wrap=True)
-    choice = Choice(number, outcome, min_reward, max_reward, max_length)
+    choice = Choice(number, outcome, min_reward, max_reward, min_length, max_length)
     chosen = [(at, one) for at, found in choice.of(journal) for one in found]
     for at, one in chosen[::-1][:limit]:
         rewards = ", ".join(f"{name} {'-' if value is None else f'{value:.3g}'}" for name, value in one.rewards.items())
@@ -68,6 +70,7 @@ def export(
     outcome: Outcome = None,
     min_reward: MinReward = None,
     max_reward: MaxReward = None,
+    min_length: MinLength = None,
     max_length: MaxLength = None,
 ) -> None:
     """Write rows to train on: good answers for sft, pairs for dpo, trajectories with all their numbers."""
@@ -82,7 +85,7 @@ def export(
     if output.exists():
         raise RunError(f"{output} exists; choose another file")
     journal, tokenizer = _open(run)
-    choice: Choice = Choice(number, outcome, min_reward, max_reward, max_length)
+    choice: Choice = Choice(number, outcome, min_reward, max_reward, min_length, max_length)
     made = [row for _, found in choice.of(journal) for row in rows(found, cast("Form", form), tokenizer)]
     if not made:
         raise RunError(f"no row is left: {run} has {len(journal.numbers())} rollout batches, none of which gives such a row")

@@ -41,7 +41,7 @@ class Replay:
         numbers = journal.numbers()
         if not numbers:
             raise DataError(f"replay: {self.run} has no rollouts: there is nothing in {journal.folder}")
-        choice = Choice(None, None, self.min_reward, self.max_reward, self.max_length)
+        choice = Choice(min_reward=self.min_reward, max_reward=self.max_reward, max_length=self.max_length)
         for number in numbers[-self.newest :] if self.newest else numbers:
             for one in self._candidates(journal.read(number) or []):
                 if one.is_trainable and choice.accepts(one):

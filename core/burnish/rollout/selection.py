@@ -26,6 +26,7 @@ class Choice:
     outcome: str | None = None
     min_reward: float | None = None
     max_reward: float | None = None
+    min_length: int | None = None
     max_length: int | None = None
 
     def accepts(self, one: Trajectory) -> bool:
@@ -34,6 +35,7 @@ class Choice:
             (self.outcome is None or one.outcome == self.outcome)
             and (self.min_reward is None or one.reward >= self.min_reward)
             and (self.max_reward is None or one.reward <= self.max_reward)
+            and (self.min_length is None or one.length >= self.min_length)
             and (self.max_length is None or one.length <= self.max_length)
         )
 
