@@ -24,7 +24,8 @@ def sampling(**given: Any) -> SamplingSection:
 
 def probabilities(**given: Any) -> list[float]:
     """Processed probabilities in the order of tokens."""
-    logp, tokens_of = processed(LOGITS, sampling(**given))
+    scores, tokens_of = processed(LOGITS, sampling(**given))
+    logp = scores.log_softmax(-1)
     by_token = logp if tokens_of is None else torch.full_like(LOGITS, -torch.inf).scatter(-1, tokens_of, logp)
     return by_token.exp()[0].tolist()
 
@@ -57,7 +58,8 @@ def test_the_likeliest_tokens_that_hold_a_share_are_those_of_a_whole_sort(spread
     logits = torch.randn(3, 1500, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * spread
     logits[1] *= 0.1
     logits[2, 7:9] = logits[2].amax()  # equal ones keep their order
-    logp, tokens_of = processed(logits, sampling(top_p=0.9))
+    scores, tokens_of = processed(logits, sampling(top_p=0.9))
+    logp = scores.log_softmax(-1)
     ordered, ids = logits.log_softmax(-1).sort(dim=-1, descending=True, stable=True)
     inside = ordered.exp().cumsum(-1) - ordered.exp() < 0.9
     assert tokens_of is not None

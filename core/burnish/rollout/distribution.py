@@ -51,43 +51,52 @@ def draw(logits: Tensor, uniforms: Tensor, sampling: SamplingSection, seen: Tens
     """
     if logits.dtype != torch.float64:
         logits = logits.float()
+    scores, tokens_of = penalised(logits, seen, sampling.repetition_penalty), None
     if sampling.temperature == 0:
-        logp, tokens_of = torch.log_softmax(logits, -1), None
-        tokens = picked = penalised(logits, seen, sampling.repetition_penalty).argmax(-1, keepdim=True)
+        picked, scores = scores.argmax(-1, keepdim=True), logits
+        top = scores.amax(-1, keepdim=True)
+        rest = (scores - top).logsumexp(-1, keepdim=True)
     else:
-        logp, tokens_of = processed(penalised(logits, seen, sampling.repetition_penalty), sampling)
-        picked = _inverse(logp.exp(), uniforms.double()[:, None])
-        tokens = picked if tokens_of is None else tokens_of.gather(-1, picked)
-    beside = _likeliest(logp, tokens_of, likeliest) if likeliest else None
-    return Drawn(tokens[:, 0], logp.gather(-1, picked)[:, 0], beside)
-
-
-def _likeliest(logp: Tensor, tokens_of: Tensor | None, count: int) -> tuple[Tensor, Tensor]:
-    """As `Drawn` has them, of log-probabilities [rows, columns] and the token of each column."""
-    logps, columns = logp.topk(min(count, logp.shape[-1]))
+        scores, tokens_of = processed(scores, sampling)
+        top = scores.amax(-1, keepdim=True)
+        picked, whole = _inverse((scores - top).exp_(), uniforms.double()[:, None])
+        rest = whole.log().to(top.dtype)
+    tokens = picked if tokens_of is None else tokens_of.gather(-1, picked)
+    logps = scores.gather(-1, picked) - top - rest
+    if not likeliest:
+        return Drawn(tokens[:, 0], logps[:, 0])
+    highest, columns = scores.topk(min(likeliest, scores.shape[-1]))
     ids = columns if tokens_of is None else tokens_of.gather(-1, columns)
+    return Drawn(tokens[:, 0], logps[:, 0], _filled(ids, highest - top - rest, likeliest))
+
+
+def _filled(ids: Tensor, logps: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Likeliest tokens as `Drawn` has them, `count` of them, of those that there are."""
     none, room = logps.isneginf(), (0, count - logps.shape[-1])
     ids, logps = ids.masked_fill(none, -1), logps.masked_fill(none, 0.0)
     return torch.nn.functional.pad(ids, room, value=-1), torch.nn.functional.pad(logps, room)
 
 
-def _inverse(probability: Tensor, uniforms: Tensor) -> Tensor:
-    """Where the cumulative distribution passes each number: float [rows, columns], float64 [rows, 1] in [0, 1); out: [rows, 1].
+def _inverse(weights: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the cumulative distribution passes each number, [rows, 1], and what the weights of a row sum up to, float64 [rows, 1].
+
+    weights: probabilities up to a factor of each row, float [rows, columns]; uniforms: float64 [rows, 1] in [0, 1).
 
     First the block of columns, then the column in it, so that only one block a row is added up column by column. A column of
     probability 0 is never the one. A row of NaN gives any column.
     """
-    rows, columns = probability.shape
-    whole = torch.nn.functional.pad(probability, (0, -columns % BLOCK)).view(rows, -1, BLOCK)
-    cumulative = whole.sum(-1, dtype=torch.float64).cumsum(-1)
+    rows, columns = weights.shape
+    room = -columns % BLOCK
+    blocks = (torch.nn.functional.pad(weights, (0, room)) if room else weights).view(rows, -1, BLOCK)
+    cumulative = blocks.sum(-1, dtype=torch.float64).cumsum(-1)
     target = uniforms * cumulative[:, -1:]
     block = torch.searchsorted(cumulative, target, right=True).clamp(max=cumulative.shape[-1] - 1)
     before = torch.where(block > 0, cumulative.gather(-1, (block - 1).clamp(min=0)), 0.0)
-    inner = whole.take_along_dim(block[..., None], 1)[:, 0].cumsum(-1, dtype=torch.float64)
+    inner = blocks.take_along_dim(block[..., None], 1)[:, 0].cumsum(-1, dtype=torch.float64)
     # Rounding may put the target beyond the sum of its own block: then the last column that adds to it.
     last = torch.searchsorted(inner, inner[:, -1:].contiguous())
     found = torch.minimum(torch.searchsorted(inner, target - before, right=True), last)
-    return (block * BLOCK + found).clamp(max=columns - 1)
+    return (block * BLOCK + found).clamp(max=columns - 1), cumulative[:, -1:]
 
 
 def penalised(logits: Tensor, seen: Tensor | None, penalty: float) -> Tensor:
@@ -102,24 +111,25 @@ def penalised(logits: Tensor, seen: Tensor | None, penalty: float) -> Tensor:
 
 
 def processed(logits: Tensor, sampling: SamplingSection) -> tuple[Tensor, Tensor | None]:
-    """Log-probabilities after temperature, top-k, top-p and min-p, and the token of each column (None: columns are tokens).
+    """Scores after temperature, top-k, top-p and min-p, and the token of each column (None: columns are tokens).
 
-    logits: [rows, vocabulary]; out: [rows, columns], -inf where a token cannot be drawn.
+    logits: [rows, vocabulary]; out: [rows, columns], whose softmax is the distribution, -inf where a token cannot be drawn.
     """
     tokens_of = None
     if sampling.top_k:
         logits, tokens_of = logits.topk(min(sampling.top_k, logits.shape[-1]))
-    logp = torch.log_softmax(logits if sampling.temperature == 1 else logits / sampling.temperature, -1)
+    scores = logits if sampling.temperature == 1 else logits / sampling.temperature
     if sampling.top_p < 1:
+        logp = torch.log_softmax(scores, -1)
         if tokens_of is None:
             logp, tokens_of = _holding(logp, sampling.top_p)
         probability = logp.exp()
         before = probability.cumsum(-1) - probability
-        logp = torch.log_softmax(logp.masked_fill(before >= sampling.top_p, -torch.inf), -1)
+        scores = logp.masked_fill(before >= sampling.top_p, -torch.inf)
     if sampling.min_p > 0:
-        floor = logp.amax(-1, keepdim=True) + float(np.log(sampling.min_p))
-        logp = torch.log_softmax(logp.masked_fill(logp < floor, -torch.inf), -1)
-    return logp, tokens_of
+        floor = scores.amax(-1, keepdim=True) + float(np.log(sampling.min_p))
+        scores = scores.masked_fill(scores < floor, -torch.inf)
+    return scores, tokens_of
 
 
 def _holding(logp: Tensor, share: float) -> tuple[Tensor, Tensor]:
