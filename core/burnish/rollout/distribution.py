@@ -78,7 +78,7 @@ def _filled(ids: Tensor, logps: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 
 def _inverse(weights: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
-    """Where the cumulative distribution passes each number, [rows, 1], and what the weights of a row sum up to, float64 [rows, 1].
+    """Where the cumulative distribution passes each number, [rows, 1], and what each row sums up to, float64 [rows, 1].
 
     weights: probabilities up to a factor of each row, float [rows, columns]; uniforms: float64 [rows, 1] in [0, 1).
 
