@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.nn.attention import varlen
 
 from burnish.batch import attention
 from burnish.batch.attention import tree_attention
@@ -110,6 +112,76 @@ def test_bfloat16_rounds_as_one_softmax_does() -> None:
         errors.append([(one.double() - other).norm().item() for one, other in zip(found, wanted, strict=True)])
     for merged, single in zip(*errors, strict=True):
         assert merged <= 1.25 * single
+
+
+def in_place_of_flash(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    ends_q: Tensor,
+    ends_k: Tensor,
+    max_q: int,
+    max_k: int,
+    *,
+    scale: float,
+    window_size: tuple[int, int],
+    enable_gqa: bool = False,
+) -> Tensor:
+    """torch's variable-length attention as documented, a sequence at a time: the last query sees the last key."""
+    assert enable_gqa == (query.shape[1] != key.shape[1])
+    assert ends_q.dtype == ends_k.dtype == torch.int32
+    assert [int(ends_q[-1]), int(ends_k[-1])] == [len(query), len(key)]
+    assert [max_q, max_k] == [int(ends_q.diff().max()), int(ends_k.diff().max())]
+    outputs = []
+    for row in range(len(ends_q) - 1):
+        q, k, v = (
+            states[ends[row] : ends[row + 1]].transpose(0, 1)
+            for states, ends in ((query, ends_q), (key, ends_k), (value, ends_k))
+        )
+        k, v = (states.repeat_interleave(len(q) // len(k), dim=0) for states in (k, v))
+        behind = torch.arange(k.shape[1] - q.shape[1], k.shape[1])[:, None] - torch.arange(k.shape[1])
+        far = k.shape[1] if window_size[0] < 0 else window_size[0]
+        seen = (behind >= -window_size[1]) & (behind <= far)
+        outputs.append(((q @ k.transpose(1, 2) * scale).masked_fill(~seen, -torch.inf).softmax(-1) @ v).transpose(0, 1))
+    return torch.cat(outputs)
+
+
+def older(*arguments: Any, scale: float, window_size: tuple[int, int]) -> Tensor:
+    """torch 2.11's, which has as many heads of keys as of queries."""
+    return in_place_of_flash(*arguments, scale=scale, window_size=window_size)
+
+
+@pytest.mark.parametrize("kernel", [in_place_of_flash, older])
+@pytest.mark.parametrize("window", [None, 3])
+@settings(max_examples=25, deadline=None)
+@given(tree=trees())
+def test_what_the_cuda_path_hands_to_its_kernel(
+    kernel: Callable[..., Tensor], window: int | None, tree: tuple[Segments, Tensor, Tensor]
+) -> None:
+    segments, depths, visible = tree
+    visible = visible & (depths[:, None] - depths[None, :] < (window or len(depths)))
+    draw = torch.Generator().manual_seed(0)
+    states = [
+        torch.randn(1, heads, len(depths), WIDTH, dtype=torch.float64, generator=draw).requires_grad_()
+        for heads in (HEADS, KV_HEADS, KV_HEADS)
+    ]
+    wanted = values_and_gradients(lambda q, k, v: expected(q, k, v, visible, None), states)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(varlen, "varlen_attn", kernel)
+        found = values_and_gradients(lambda q, k, v: attention._varlen(q, k, v, segments, 0.3, window), states)
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+
+
+def test_the_cuda_path_joins_paths_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    # However many segments there are: once for keys and once for values. A kernel a segment would keep the host busy.
+    monkeypatch.setattr(varlen, "varlen_attn", lambda q, *_, **__: q)
+    for branches in (2, 40):
+        trie = build_trie([Sequence(np.array([7] * 5 + [branch] * 3, np.int64), {}) for branch in range(branches)])
+        q, k, v = (torch.randn(1, heads, len(trie.ids), WIDTH) for heads in (HEADS, KV_HEADS, KV_HEADS))
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as seen:
+            attention._varlen(q, k, v, trie.segments, 0.3, None)
+        assert sum(event.name == "aten::cat" for event in seen.events()) == 2
 
 
 @pytest.mark.gpu

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from burnish.batch import attention
 from burnish.batch.layout import Kind, lay_out
+from burnish.batch.trie import build_trie
 from burnish.config.sections import TrainSection
 from burnish.data.units import Sequence
 from burnish.engine.distributed import make_accelerator
 from burnish.errors import ConfigError
-from burnish.model.checkpointing import checkpoint_layers, offloaded
+from burnish.model.checkpointing import KEPT, checkpoint_layers, offloaded
 from burnish.model.scorer import Scorer
 from burnish.model.signals import logp
 from burnish.model.sites import sites_for
@@ -40,6 +46,22 @@ def test_selective_checkpointing_changes_no_gradient(family: str, kind: Kind) ->
     checkpoint_layers(model, "selective")
     for one, other in zip(gradients(model, kind), wanted, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-6)
+
+
+def test_selective_checkpointing_keeps_what_the_cuda_path_attends() -> None:
+    """Of all operations of the path on tensors without numbers, what is kept are products and attention: here the latter."""
+    trie = build_trie([Sequence(np.array([7, 7, branch]), {}) for branch in range(3)])
+    seen: list[Any] = []
+
+    class Seen(TorchDispatchMode):  # type: ignore[no-untyped-call]
+        def __torch_dispatch__(self, function: Any, types: Any, arguments: Any = (), keywords: Any = None) -> Any:
+            seen.append(function)
+            return function(*arguments, **(keywords or {}))
+
+    with FakeTensorMode(), Seen():  # type: ignore[no-untyped-call]
+        q, k, v = (torch.empty(1, heads, len(trie.ids), 16, dtype=torch.bfloat16) for heads in (4, 2, 2))
+        attention._varlen(q, k, v, trie.segments, 0.25, None)
+    assert [operation.name() for operation in seen if operation in KEPT] == ["torch_attn::_varlen_attn"]
 
 
 def test_offloading_changes_no_gradient_and_leaves_weights_alone() -> None:

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from transformers import AttentionInterface
 
 from burnish.batch.blockwise import DTYPES, blockwise
+from burnish.batch.layout import sent
 from burnish.batch.trie import Segments
 from burnish.errors import ModelError
 
@@ -101,8 +102,8 @@ def _same_shape(segments: Segments, window: int | None) -> dict[tuple[int, int],
     return groups
 
 
-def _path(pieces: tuple[Tensor, ...], segments: Segments, segment: int, reach: int) -> Tensor:
-    """The last `reach` states along the path of `segment`: [1, H, reach, D]."""
+def _pieces(pieces: tuple[Tensor, ...], segments: Segments, segment: int, reach: int) -> list[Tensor]:
+    """The last `reach` states along the path of `segment`, in the order of depth: [1, H, n, D] each, n `reach` in all."""
     states: list[Tensor] = []
     for ancestor in segments.path(segment):
         piece = pieces[ancestor]
@@ -110,7 +111,13 @@ def _path(pieces: tuple[Tensor, ...], segments: Segments, segment: int, reach: i
         reach -= states[-1].shape[2]
         if reach == 0:
             break
-    return states[0] if len(states) == 1 else torch.cat(states[::-1], dim=2)
+    return states[::-1]
+
+
+def _path(pieces: tuple[Tensor, ...], segments: Segments, segment: int, reach: int) -> Tensor:
+    """The same, in one: [1, H, reach, D]."""
+    states = _pieces(pieces, segments, segment, reach)
+    return states[0] if len(states) == 1 else torch.cat(states, dim=2)
 
 
 def _visible(num_queries: int, num_keys: int, window: int | None, device: torch.device) -> Tensor:
@@ -148,18 +155,14 @@ def _varlen(query: Tensor, key: Tensor, value: Tensor, segments: Segments, scale
     if grouped and "enable_gqa" not in inspect.signature(varlen_attn).parameters:  # torch 2.11
         grouped, repeats = {}, query.shape[1] // key.shape[1]
         key, value = (states.repeat_interleave(repeats, dim=1) for states in (key, value))
-    keys, values = (torch.split(states, [*segments.lengths], dim=2) for states in (key, value))
-    k, v = (
-        torch.cat([_path(states, segments, segment, reach) for segment, reach in enumerate(reaches)], dim=2)[0].transpose(0, 1)
-        for states in (keys, values)
-    )
+    k, v = (_paths(torch.split(states, [*segments.lengths], dim=2), segments, reaches) for states in (key, value))
     ends_q, ends_k = (
-        torch.tensor((0, *lengths), device=query.device).cumsum(0).to(torch.int32) for lengths in (segments.lengths, reaches)
+        sent(torch.tensor((0, *lengths)).cumsum(0).to(torch.int32), query.device) for lengths in (segments.lengths, reaches)
     )
     attended = varlen_attn(
         query[0].transpose(0, 1).contiguous(),
-        k.contiguous(),
-        v.contiguous(),
+        k,
+        v,
         ends_q,
         ends_k,
         max(segments.lengths),
@@ -170,6 +173,12 @@ def _varlen(query: Tensor, key: Tensor, value: Tensor, segments: Segments, scale
     )
     assert isinstance(attended, Tensor)
     return attended[None]
+
+
+def _paths(pieces: tuple[Tensor, ...], segments: Segments, reaches: list[int]) -> Tensor:
+    """The paths of all segments end to end: [sum of reaches, H, D]. One operation, however many segments and ancestors."""
+    every = [piece for segment, reach in enumerate(reaches) for piece in _pieces(pieces, segments, segment, reach)]
+    return torch.cat(every, dim=2)[0].transpose(0, 1).contiguous()
 
 
 def attention_of(model: Any) -> str:

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, Literal
 
 import torch
+import torch.nn.attention.varlen  # makes its operation known
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.checkpoint import CheckpointPolicy, create_selective_checkpoint_contexts
@@ -30,6 +31,7 @@ KEPT = frozenset(
         aten._scaled_dot_product_efficient_attention.default,
         aten._scaled_dot_product_cudnn_attention.default,
         aten._flash_attention_forward.default,
+        torch.ops.torch_attn._varlen_attn.default,
     }
 )
 # Smaller tensors cost more to move than they take.
