@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from burnish.data.dataset import TrainData
 from burnish.data.mixture import Cursor
-from burnish.data.stream import shuffled
+from burnish.data.stream import Streamed, shuffled
 from burnish.errors import DataError
 
 Build = Callable[..., TrainData]
@@ -110,8 +111,6 @@ def test_a_stream_without_a_usable_row_is_refused(build: Build) -> None:
 
 def test_a_stream_is_read_as_it_is_needed(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     """An endless source: only detection's rows, the buffer and a little ahead are read."""
-    import itertools
-
     read: list[int] = []
 
     class Endless:
@@ -125,3 +124,56 @@ def test_a_stream_is_read_as_it_is_needed(build: Build, monkeypatch: pytest.Monk
     assert len(drawn(data, Cursor(), 3)) == 3
     assert max(read) < 50 + 2 * 32
     assert data.fingerprints == {"main": "the given rows"}
+
+
+def test_an_iterator_without_end_is_read_as_it_is_needed(build: Build) -> None:
+    """Also again from its beginning, which an iterator itself cannot do."""
+    given = ({"text": f"row {number}"} for number in range(10**6))
+    data = build(main={"streaming": True, "shuffle_buffer": 50}, rows={"main": given}, train={"batch_size": 4})
+    assert drawn(data, Cursor(), 3) == drawn(data, Cursor(), 3)
+    assert next(given)["text"] == "row 1000"  # what the format was found out from
+
+
+class Numbered:
+    """Prompts as good as without end; the answer is the row's number. read: how far."""
+
+    read = 0
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for self.read in range(20_000):
+            yield {"prompt": f"p{self.read}", "answer": self.read}
+        raise AssertionError("read further than anybody needs")
+
+
+def test_a_unit_of_a_stream_brings_its_row(build: Build) -> None:
+    data = build(main={"streaming": True, "shuffle_buffer": 8}, rows={"main": Numbered()}, train={"batch_size": 50})
+    units, _ = next(data.units(Cursor()))
+    assert [unit.example.columns["answer"] for unit in units if isinstance(unit, Streamed) and unit.example] == [
+        unit.row for unit in units
+    ]
+
+
+def test_rows_of_a_stream_are_found_again_without_reading_to_its_end(build: Build) -> None:
+    rows = Numbered()
+    data = build(main={"streaming": True}, other={}, rows={"main": rows, "other": [{"prompt": "o"}] * 9})
+    places = [("main", 3, 0), ("other", 4, 0), ("main", 1500, 0)]
+    found = data.streamed(places)
+    assert {place: example.columns["answer"] for place, example in found.items()} == {places[0]: 3, places[2]: 1500}
+    assert rows.read == 1501
+    assert data.examples().keys() == {("other", row, 0) for row in range(9)}
+
+
+def test_rows_that_a_stream_gives_no_more(build: Build) -> None:
+    live = [{"prompt": f"p{number}"} for number in range(5)]
+    data = build(main={"streaming": True}, rows={"main": live})
+    assert not data.streamed([])
+    with pytest.raises(DataError, match=r"data\.main: row 7 was drawn before, and reading the stream again does not bring it"):
+        data.streamed([("main", 2, 0), ("main", 7, 0)])
+
+
+def test_held_out_rows_of_a_stream_without_end(build: Build) -> None:
+    rows = Numbered()
+    data = build(main={"streaming": True, "holdout": 0.001}, rows={"main": rows})
+    held = data.holdout["main"]
+    assert [example.columns["answer"] for example in data.holdout_rows["main"]] == [unit.row for unit in held]
+    assert rows.read == held[-1].row

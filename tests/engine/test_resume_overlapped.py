@@ -36,7 +36,9 @@ def kills(seed: int) -> list[int]:
 
 
 def test_killed_twice_it_trains_on_every_prompt_once(make_config: MakeConfig, tmp_path: Path) -> None:
-    assert_survives(drawn(make_config, tmp_path, filter=True, rewards=[f"{HERE}:begins_small"]), kills(0))
+    config = drawn(make_config, tmp_path, filter=True, rewards=[f"{HERE}:begins_small"])
+    config["data"]["main"] |= {"streaming": True, "shuffle_buffer": 7}
+    assert_survives(config, kills(0))
 
 
 PLACES = [  # what is renamed: two rollout batches, the checkpoint of step 2, two rollout batches, the checkpoint of step 4

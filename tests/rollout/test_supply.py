@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from played import trajectory
 
 from burnish.data.dataset import Cursor
+from burnish.data.examples import Prompt
+from burnish.data.stream import Streamed
 from burnish.data.units import Unit
 from burnish.rollout.supply import Draw, Place, Supply
 
@@ -95,6 +97,19 @@ def test_a_prompt_that_must_wait_is_played_as_soon_as_it_may() -> None:
         played.append(numbers)
         place = supply.use(numbers)
     assert played == [[0, 2], [4, 6], [1, 3], [5, 7]]
+
+
+def test_a_draw_from_a_stream_brings_its_row_but_not_into_a_checkpoint() -> None:
+    class Stream(Rows):
+        def units(self, start: Cursor) -> Iterator[tuple[list[Unit], Cursor]]:
+            for [unit], after in super().units(start):
+                yield [Streamed(unit.kind, unit.sequences, row=unit.row, example=Prompt(f"p{unit.row}"))], after
+
+    supply = Supply(Stream(), Place())
+    assert [draw.example for draw in supply.take(2)] == [Prompt("p0"), Prompt("p1")]
+    place = supply.use([1])
+    assert place.to_json()["waiting"] == [[0, "main", 0, 0]]
+    assert Place.from_json(place.to_json()).waiting == (Draw(0, "main", 0, 0),)
 
 
 def test_where_no_prompt_may_be_played_the_first_is() -> None:

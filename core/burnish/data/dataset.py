@@ -6,10 +6,11 @@ May not know: models, losses, ranks. The main process should build it first, so 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from burnish.data import stream
 from burnish.data.examples import Example, Row, RowError
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from burnish.registry import Registry
 
 __all__ = ["Cursor", "TrainData", "build_dataset"]
+
+RowPlace: TypeAlias = tuple[str, int, int]
+"""A source, a row of it, and which of the examples that were made of the row."""
 
 
 @dataclass(frozen=True)
@@ -62,14 +66,26 @@ class TrainData:
         """The same data, of these sources alone, in batches of another size."""
         return TrainData({name: self._sources[name] for name in names}, batch_size)
 
-    def examples(self) -> dict[tuple[str, int, int], Example]:
-        """All examples by source, row and part; reads the sources again."""
-        return {
-            (name, place.index, place.part): example
-            for name, source in self._sources.items()
-            for place, example in source.reader.examples()
-            if not isinstance(example, RowError)
-        }
+    def examples(self) -> dict[RowPlace, Example]:
+        """All examples by source, row and part, but for those of streams; reads the sources again."""
+        sized = [source for source in self._sources.values() if source.share.size is not None]
+        return {place: example for source in sized for place, example in _placed(source.reader)}
+
+    def streamed(self, places: Collection[RowPlace]) -> dict[RowPlace, Example]:
+        """Those of `places` that lie in streams; reads these again, each as far as the last row that is wanted.
+
+        DataError where a row is not there any more.
+        """
+        found: dict[RowPlace, Example] = {}
+        for name, source in self._sources.items():
+            wanted = {place for place in places if place[0] == name and source.share.size is None}
+            found |= _among(_placed(source.reader), wanted)
+            if missing := sorted(wanted - found.keys()):
+                raise DataError(
+                    f"data.{name}: row {missing[0][1]} was drawn before, and reading the stream again does not bring it: a "
+                    "stream must give the same rows each time it is read"
+                )
+        return found
 
     @property
     def kinds(self) -> dict[str, str]:
@@ -151,11 +167,25 @@ def _held_of_stream(reader: Reader, renderer: Renderer, fraction: float) -> list
     return [one.result for _, _, one in rendered if isinstance(one.result, Unit)]
 
 
-def _examples(reader: Reader, units: list[Unit]) -> Iterator[Example]:
-    """The examples of units that stand in the order of their rows."""
-    wanted = iter(units)
-    unit = next(wanted, None)
+def _placed(reader: Reader) -> Iterator[tuple[RowPlace, Example]]:
     for place, example in reader.examples():
-        if unit is not None and (place.index, place.part) == (unit.row, unit.part) and not isinstance(example, RowError):
+        if not isinstance(example, RowError):
+            yield (reader.name, place.index, place.part), example
+
+
+def _among(rows: Iterator[tuple[RowPlace, Example]], wanted: Collection[RowPlace]) -> dict[RowPlace, Example]:
+    """Those that are wanted; reads no further than to the last of them."""
+    last = max((row for _, row, _ in wanted), default=-1)
+    near = takewhile(lambda one: one[0][1] <= last, rows) if wanted else ()
+    return {place: example for place, example in near if place in wanted}
+
+
+def _examples(reader: Reader, units: list[Unit]) -> Iterator[Example]:
+    """The examples of units that stand in the order of their rows; reads no further than to the last of them."""
+    wanted = [*reversed(units)]
+    for (_, row, part), example in _placed(reader) if wanted else ():
+        if (row, part) == (wanted[-1].row, wanted[-1].part):
             yield example
-            unit = next(wanted, None)
+            wanted.pop()
+            if not wanted:
+                return

@@ -10,7 +10,9 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import count, islice
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from burnish.data.examples import Row
@@ -57,6 +59,22 @@ class RowSource:
         return self.read()
 
 
+class _Remembered:
+    """The rows of an iterator, which gives each of them once: kept as they come, and no more of them than were asked for."""
+
+    def __init__(self, rows: Iterator[Row]) -> None:
+        self._rows, self._known, self._lock = rows, list[Row](), Lock()
+
+    def __iter__(self) -> Iterator[Row]:
+        for place in count():
+            with self._lock:  # a batch may be read ahead in a thread of its own
+                if place == len(self._known):
+                    self._known += islice(self._rows, 1)
+                if place == len(self._known):
+                    return
+            yield self._known[place]
+
+
 def open_source(section: SourceSection, registry: Registry, live: Iterable[Row] | None = None) -> RowSource:
     """The rows that the section names, or the `live` ones.
 
@@ -64,7 +82,7 @@ def open_source(section: SourceSection, registry: Registry, live: Iterable[Row] 
     """
     wanted = section.source
     if live is not None:
-        rows = list(live) if isinstance(live, Iterator) else live
+        rows = _Remembered(live) if isinstance(live, Iterator) else live
         return _with_columns(_from_rows(lambda: rows, "the given rows"), section.columns)
     found = None if is_custom(wanted) else _from_path(wanted, section)
     found = found or _from_plugin(wanted, section, registry) or _from_hub(wanted, section, registry)

@@ -6,6 +6,7 @@ The order is a function of (seed, pass): a stream is resumed by reading the rows
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
 
@@ -24,6 +25,14 @@ from burnish.errors import DataError
 T = TypeVar("T")
 AHEAD = 32
 HELD_OUT_FROM = 10_000
+
+
+@dataclass(frozen=True, eq=False)
+class Streamed(Unit):
+    """A unit of a stream, with the example that it was made of: a row that has gone by is had again only by reading all rows
+    before it."""
+
+    example: Example | None = None
 
 
 def shuffled(items: Iterable[T], buffer_size: int, random: np.random.Generator) -> Iterator[T]:
@@ -79,13 +88,14 @@ class StreamDraws:
         random = generator(self._seed, self._reader.name, start.passes)
         rows = islice(enumerate(shuffled(self._rows(), self._buffer_size, random), 1), start.position, None)
         while ahead := list(islice(rows, AHEAD)):
-            for (position, _), (place, _, rendered) in zip(
+            for (position, _), (place, example, rendered) in zip(
                 ahead, render_chunk([row for _, row in ahead], self._renderer, self._reader.name), strict=True
             ):
                 self._report.count(place, rendered)
                 refuse_rows(self._reader, self._renderer, self._report)
-                if isinstance(rendered.result, Unit):
-                    yield position, rendered.result
+                if isinstance(unit := rendered.result, Unit) and not isinstance(example, RowError):
+                    known = (unit.kind, unit.sequences, unit.source, unit.scalars, unit.row, unit.part)
+                    yield position, Streamed(*known, example=example)
 
     def _rows(self) -> Iterator[tuple[Place, Example | RowError]]:
         for place, example in self._reader.examples():

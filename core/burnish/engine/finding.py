@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from burnish.data.dataset import TrainData
+from burnish.data.dataset import RowPlace, TrainData
 from burnish.data.examples import Example
 from burnish.data.render import Renderer
 from burnish.errors import ConfigError
@@ -35,17 +36,22 @@ class Finder:
             )
 
     @cached_property
-    def examples(self) -> dict[tuple[str, int, int], Example]:
-        """All rows, by where they stand."""
+    def examples(self) -> dict[RowPlace, Example]:
+        """All rows but those of streams, by where they stand."""
         return self.data.examples()
+
+    def again(self, draws: Sequence[Draw]) -> tuple[Draw, ...]:
+        """Draws of an earlier life, those from streams with their rows, which are read again."""
+        rows = self.data.streamed([(draw.source, draw.row, draw.part) for draw in draws])
+        return tuple(draw._replace(example=rows.get((draw.source, draw.row, draw.part))) for draw in draws)
 
     def row(self, draw: Draw) -> dict[str, Any]:
         """The columns of a draw's row."""
-        return {name: values[0] for name, values in columns_of([self.examples[draw.source, draw.row, draw.part]]).items()}
+        return {name: values[0] for name, values in columns_of([self._example(draw)]).items()}
 
     def __call__(self, draw: Draw) -> Prompt:
         """The prompt; ConfigError when its completions may leave the model's positions and `render.overlength` is `error`."""
-        example = self.examples[draw.source, draw.row, draw.part]
+        example = self._example(draw)
         ids = tuple(self.renderer.prompt_ids(example).tolist())
         refuses = self.renderer.section.overlength == "error"
         if refuses and self.context is not None and len(ids) + self.longest > self.context:
@@ -54,6 +60,9 @@ class Finder:
                 f"with {self.longest} more it leaves the model's {self.context} positions"
             )
         return Prompt(draw.source, draw.row, draw.part, draw.number, example, ids)
+
+    def _example(self, draw: Draw) -> Example:
+        return self.examples[draw.source, draw.row, draw.part] if draw.example is None else draw.example
 
 
 def context_of(model: Any) -> int | None:

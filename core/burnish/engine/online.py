@@ -107,6 +107,7 @@ class Rollouts:
             ends=self.close,
             may=None if self.online.curriculum is None else self._may,
             pairs=section.pairs,
+            recall=self.find.again,
         )
 
     @cached_property

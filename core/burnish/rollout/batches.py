@@ -7,7 +7,7 @@ cursor, the journal and, where the journal has nothing yet, the weights.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -77,7 +77,7 @@ class OnlineBatches:
     prompts: prompt units, in batches of one. make: trajectories, ready to be trained on. others: batches of other sources, one
     of which joins every step batch. exchange: gives every rank what the first has. rollouts_per_epoch: where it is known. ends:
     what goes on beside training. may: whether a prompt may be played after so many. pairs: how completions become preferences,
-    None where they are trained on themselves.
+    None where they are trained on themselves. recall: gives draws of an earlier life what a checkpoint does not hold of them.
     """
 
     prompts: Units
@@ -93,6 +93,7 @@ class OnlineBatches:
     ends: Callable[[], None] = lambda: None
     may: Callable[[Draw, int], bool] | None = None
     pairs: Pairing | None = None
+    recall: Callable[[Sequence[Draw]], tuple[Draw, ...]] = tuple
 
     @property
     def steps_per_epoch(self) -> int | None:
@@ -109,7 +110,7 @@ class OnlineBatches:
         start = start if isinstance(start, RolloutCursor) else RolloutCursor()
         cursor, empty = start, 0
         others = None if self.others is None else self.others.units(start.others)
-        supply = Supply(self.prompts, start.place, self.may)
+        supply = Supply(self.prompts, replace(start.place, waiting=self.recall(start.place.waiting)), self.may)
         while True:
             trajectories, noted = self._rollout(supply, cursor.rollout)
             after = supply.use({one.origin.group for one in trajectories})

@@ -13,16 +13,20 @@ from threading import Lock
 from typing import Any, NamedTuple, Protocol
 
 from burnish.data.dataset import Cursor
+from burnish.data.examples import Example
+from burnish.data.stream import Streamed
 from burnish.data.units import Unit
 
 
 class Draw(NamedTuple):
-    """A prompt that was drawn. number: how many were drawn before it; the rest: where it came from."""
+    """A prompt that was drawn. number: how many were drawn before it; source, row, part: where it came from; example: the row
+    itself, where it comes from a stream and cannot be looked up."""
 
     number: int
     source: str
     row: int
     part: int
+    example: Example | None = None
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,8 @@ class Place:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for a checkpoint."""
-        return {"prompts": self.prompts.to_json(), "drawn": self.drawn, "waiting": [list(draw) for draw in self.waiting]}
+        waiting = [[draw.number, draw.source, draw.row, draw.part] for draw in self.waiting]
+        return {"prompts": self.prompts.to_json(), "drawn": self.drawn, "waiting": waiting}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Place:
@@ -125,5 +130,6 @@ class Supply:
     def _draw(self) -> int:
         [unit], after = next(self._source)
         number, self._next, self._epoch = self._next, self._next + 1, after.epoch
-        self._drawn[number] = (Draw(number, unit.source, unit.row, unit.part), after)
+        example = unit.example if isinstance(unit, Streamed) else None
+        self._drawn[number] = (Draw(number, unit.source, unit.row, unit.part, example), after)
         return number
