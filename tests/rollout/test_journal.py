@@ -64,6 +64,24 @@ def test_what_is_written_beside_the_numbers_is_read_too(tmp_path: Path) -> None:
     assert found[1].columns == {"path": "a/b"}
 
 
+def test_nothing_is_written_of_tokens_of_which_nothing_was_reported(tmp_path: Path) -> None:
+    """Two of the likeliest tokens beside each of the policy's own: null at the prompt, to the bit at the rest."""
+    ids = np.array([[-1, -1], [-1, -1], [5, 9], [7, -1]], np.float32)
+    logps = np.array([[0, 0], [0, 0], [-0.1, -1 / 3], [-0.0, 0.0]], np.float32)
+    one = trajectory(0, 0, [5, 7]).with_tokens(likeliest_ids=ids, likeliest_logps=logps)
+    nothing = trajectory(0, 1, [5, 7]).with_tokens(likeliest_ids=np.full_like(ids, -1), likeliest_logps=np.zeros_like(logps))
+    journal = Journal(tmp_path)
+    table = pa.ipc.open_file(journal.append(0, [one, nothing, trajectory(0, 2, [5])]).read_bytes()).read_all()
+    assert table["tokens.likeliest_ids"].to_pylist() == [[None, None, [5, 9], [7, -1]], [[-1, -1]] * 4, None]
+    assert table["tokens.likeliest_logps"].to_pylist()[0][:2] == [None, None]
+    found = journal.read(0) or []
+    assert [name in found[2].tokens for name in ("likeliest_ids", "likeliest_logps")] == [False, False]
+    for read, written in zip(found, (one, nothing), strict=False):
+        for name in ("likeliest_ids", "likeliest_logps"):
+            assert read.tokens[name].tobytes() == written.tokens[name].tobytes()
+            assert read.tokens[name].shape == (4, 2)
+
+
 def test_numbers_are_in_order(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     for number in (7, 2, 11, 0, 9, 4):

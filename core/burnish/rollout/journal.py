@@ -16,9 +16,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from burnish.data.units import Numbers
 from burnish.errors import RunError
+from burnish.rollout.likeliest import NONE
 from burnish.rollout.trajectory import Origin, Trajectory
 
 PARTIAL = ".partial"
@@ -119,23 +121,40 @@ def _table(trajectories: Sequence[Trajectory]) -> pa.Table:
             "ids": one.ids,
             "own": one.own,
             "versions": one.versions,
-            **{f"tokens.{name}": _rows(one.tokens.get(name)) for name in names},
+            **{f"tokens.{name}": _rows(name, one.tokens.get(name)) for name in names},
         }
         for one in trajectories
     ]
     return pa.Table.from_pylist(rows, schema)
 
 
-def _rows(numbers: Numbers | None) -> Any:
-    """Numbers per token as pyarrow takes them: an array, or one for each token."""
-    return numbers if numbers is None or numbers.ndim == 1 else list(numbers)
+def _rows(name: str, numbers: Numbers | None) -> Any:
+    """Numbers per token as pyarrow takes them: an array, or one for each token; null at the many of which nothing was reported,
+    unless it is so of all, which would not say how many numbers a token has."""
+    if numbers is None or numbers.ndim == 1:
+        return numbers
+    nothing = (_bits(numbers) == _bits(np.full_like(numbers, NONE[name]))).all(-1)
+    return list(numbers) if nothing.all() else [None if empty else row for empty, row in zip(nothing, numbers, strict=True)]
+
+
+def _bits(numbers: Numbers) -> NDArray[np.uint32]:
+    """By which 0 and -0 differ."""
+    return np.ascontiguousarray(numbers, np.float32).view(np.uint32)
+
+
+def _numbers(name: str, values: list[Any]) -> Numbers:
+    """What `_rows` made into columns."""
+    if None in values:
+        nothing = [NONE[name]] * next(len(row) for row in values if row is not None)
+        values = [nothing if row is None else row for row in values]
+    return np.array(values, np.float32)
 
 
 def _trajectory(row: dict[str, Any]) -> Trajectory:
     tokens = {
-        name.removeprefix("tokens."): np.array(values, np.float32)
-        for name, values in row.items()
-        if name.startswith("tokens.") and values is not None
+        (name := column.removeprefix("tokens.")): _numbers(name, values)
+        for column, values in row.items()
+        if column.startswith("tokens.") and values is not None
     }
     return Trajectory(
         origin=Origin(**{name: row[name] for name in ORIGIN}),

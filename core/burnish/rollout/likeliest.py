@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from burnish.config.sections import RolloutSection, SamplingSection
 
 
+NONE = {LIKELIEST_IDS: -1.0, LIKELIEST_LOGPS: 0.0}
+"""What stands at a token of which nothing was reported, and where there are fewer than K."""
+
+
 def asked_for(objective: Objective, section: RolloutSection) -> int:
     """How many the losses on what is played compare with; 0 for none."""
     return max((num_likeliest(one.signals()) for one in objective.entries if one.source in section.sources), default=0)
@@ -53,7 +57,7 @@ def numbers_of(spans: Sequence[Span]) -> dict[str, Numbers]:
         return {}
     [width] = widths
     length = sum(len(span.ids) for span in spans)
-    ids, logps = np.full((length, width), -1, np.float32), np.zeros((length, width), np.float32)
+    ids, logps = (np.full((length, width), none, np.float32) for none in NONE.values())
     start = 0
     for span in spans:
         end = start + len(span.ids)
