@@ -30,6 +30,10 @@ OBJECTIVE: list[Any] = [
     {f"{EXAMPLES}:Mismatched": {"source": "answers"}},
     {f"{EXAMPLES}:Shifted": {"source": "answers", "weight": 0.1}},
 ]
+COMPARED: list[Any] = [
+    {"dppo": {"divergence": "topk_tv", "top_k": 3, "threshold": 0.83}},
+    {"dppo": {"divergence": "topk_kl", "top_k": 2, "threshold": 3.5, "name": "dppo_kl"}},
+]
 PAIRS = [([9, 2, 6], [5]), ([9, 7], [9, 3, 2, 3]), ([8], [4, 6])]
 ANSWERS = [[1, 2, 3], [7], [5, 5], [9, 9, 9, 9]]
 
@@ -37,6 +41,21 @@ ANSWERS = [[1, 2, 3], [7], [5, 5], [9, 9, 9, 9]]
 def sequence(role: str, completion: list[int]) -> Sequence:
     ids = np.array([3, 1, 4, *completion])
     return Sequence(ids, {"completion": np.arange(len(ids)) >= 3}, role)
+
+
+def rolled(one: list[int], seed: int) -> Sequence:
+    """A completion of a sampler that said which three tokens were likeliest; now and then the one that was drawn is."""
+    plain, random = sequence("main", one), np.random.default_rng(seed)
+    said = random.normal(size=(len(plain), 16)).astype(np.float32) * 2
+    said -= np.log(np.exp(said).sum(-1, keepdims=True))
+    ranked = np.argsort(-said)[:, :3]
+    numbers = {
+        "advantages": random.normal(size=len(plain)).astype(np.float32),
+        "behaviour": said[np.arange(len(plain)), plain.ids],
+        "likeliest_ids": ranked.astype(np.float32),
+        "likeliest_logps": np.take_along_axis(said, ranked, -1),
+    }
+    return Sequence(plain.ids, plain.masks, tokens=numbers)
 
 
 def units() -> list[Unit]:
@@ -58,18 +77,23 @@ class Plain:
         loss.backward()  # type: ignore[no-untyped-call]
 
 
-def step(policy: nn.Module, chosen: list[Unit], budget: int) -> dict[str, Any]:
+def step(policy: nn.Module, chosen: list[Unit], budget: int, objective: list[Any] = OBJECTIVE) -> dict[str, Any]:
     """Result and gradients of one global batch; `policy` is a Scorer, wrapped or not."""
     policy.zero_grad()
     roles = Roles(policy, "tree", frozen_model(tiny_model("gpt2", torch.float64, seed=1), "tree"))
-    runner = StepRunner(roles, Objective.parse(OBJECTIVE, load(run_code=True)), budget, Plain())
+    runner = StepRunner(roles, Objective.parse(objective, load(run_code=True)), budget, Plain())
     result = runner.run(chosen, {"shifted": 0.5})
     return {"result": vars(result), "grads": [parameter.grad.clone() for parameter in policy.parameters()]}
 
 
 def scenarios(policy: nn.Module) -> list[dict[str, Any]]:
-    """Many micro-batches, one for each rank, and a batch that leaves a rank without work."""
-    return [step(policy, units(), 8), step(policy, units(), 1000), step(policy, units()[:1], 1000)]
+    """Many micro-batches, one for each rank, and a batch that leaves a rank without work; then the same of completions that are
+    compared with what their sampler reported."""
+    trajectories = [Unit("trajectory", (rolled(one, at),)) for at, one in enumerate(ANSWERS)]
+    return [
+        *(step(policy, chosen, budget) for chosen, budget in ((units(), 8), (units(), 1000), (units()[:1], 1000))),
+        *(step(policy, trajectories[:count], budget, COMPARED) for count, budget in ((4, 8), (4, 1000), (1, 1000))),
+    ]
 
 
 def main(output: str) -> None:

@@ -11,6 +11,7 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from policy import online
@@ -105,6 +106,7 @@ def test_resume_is_exact_on_two_processes(
 
 
 PPO: dict[str, Any] = {"value": {"model": "copy"}, "objective": [{"grpo": {}}, {"value": {"weight": 0.1}}]}
+COMPARED = [*online()["objective"], {"dppo": {"divergence": "topk_tv", "top_k": 4, "threshold": 1e-3}}]
 
 
 @pytest.mark.parametrize(
@@ -114,7 +116,7 @@ def test_two_processes_roll_out_and_learn_like_one(
     make_config: MakeConfig, children: ForkServerContext, tmp_path: Path, changes: dict[str, Any], fsdp: bool
 ) -> None:
     def config(name: str) -> dict[str, Any]:
-        rolled = online(**({"advantage": "gae"} if changes else {})) | changes
+        rolled = online(**({"advantage": "gae"} if changes else {})) | {"objective": COMPARED} | changes
         return merged(make_config(**rolled, output=str(tmp_path / name)), SGD | {"train": {"steps": 5}})
 
     expected = run_ranks(children, 1, config("alone"))
@@ -124,6 +126,12 @@ def test_two_processes_roll_out_and_learn_like_one(
         assert distance(expected[step], got[step]) < 1e-5
     rollouts = [Journal(tmp_path / name / "rollouts").read(1) or [] for name in ("alone", "both")]
     assert [one.ids.tolist() for one in rollouts[0]] == [one.ids.tolist() for one in rollouts[1]]
+    if not changes:
+        masked = [[line["mask_ratio/overall_mean"] for line in ledger(tmp_path / name)] for name in ("alone", "both")]
+        assert masked[0] == pytest.approx(masked[1])
+        assert 0 < max(masked[0]) < 1
+        alone, both = (np.concatenate([one.tokens["likeliest_logps"] for one in each]) for each in rollouts)
+        np.testing.assert_allclose(both, alone, atol=1e-4)
 
 
 @pytest.mark.parametrize(
