@@ -11,11 +11,19 @@ import numpy as np
 import torch
 from tests.benchmarks.speed.cases import Case, Row
 from tests.benchmarks.speed.measuring import Clock, matrix_rate, report
+from torch._dynamo.utils import counters
 
 import burnish
 from burnish.batch.trie import canonical_order, common_prefix
 from burnish.data.units import Sequence, Unit
 from burnish.model.scorer import base_of
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "packed": {"layout": "packed"},
+    "compile": {"kernels": ["compile"]},
+    "liger": {"kernels": ["liger"]},
+}
+"""burnish otherwise: what of its section `model` differs."""
 
 
 class Watch:
@@ -24,6 +32,7 @@ class Watch:
     def __init__(self, dtype: torch.dtype) -> None:
         self.clock, self.rates = Clock(), [matrix_rate(dtype)]
         self.losses: list[float] = []
+        self.graphs: list[int] = []  # compiled so far, after each step
         self.work: dict[str, Any] = {}
 
     def run_started(self, run: Any) -> None:
@@ -37,15 +46,19 @@ class Watch:
         """A step is over."""
         self.clock.tick()
         self.losses.append(step.metrics["loss"])
+        self.graphs.append(counters["stats"]["unique_graphs"])
 
 
-def run(case: Case, rows: list[Row], model: Path, steps: int, adapter: bool, dtype: str) -> dict[str, Any]:
-    """Measure `steps` steps after one to warm up."""
+def run(
+    case: Case, rows: list[Row], model: Path, steps: int, adapter: bool, dtype: str, variant: str = ""
+) -> dict[str, Any]:
+    """Measure `steps` steps after one to warm up; variant: one of `VARIANTS`, or burnish as it is."""
     torch_dtype = torch.bfloat16 if dtype == "bf16" else torch.float32
     watch = Watch(torch_dtype)
     with tempfile.TemporaryDirectory() as folder:
+        lora = {"adapter": {"lora": {"r": 16, "alpha": 32}}} if adapter else {}
         config: dict[str, Any] = {
-            "model": {"name": str(model), **({"adapter": {"lora": {"r": 16, "alpha": 32}}} if adapter else {})},
+            "model": {"name": str(model), **lora, **VARIANTS.get(variant, {})},
             "reference": {"cache": case.warm},
             "render": {"max_length": case.max_length, "cache": False},
             "objective": [case.objective],
@@ -56,7 +69,8 @@ def run(case: Case, rows: list[Row], model: Path, steps: int, adapter: bool, dty
         }
         burnish.train(config, data=rows, observers=[watch])
     rates = [*watch.rates, matrix_rate(torch_dtype)]
-    return report(watch.clock, rates, watch.run.model, watch.losses, work=watch.work)
+    further = {"work": watch.work, "graphs": watch.graphs, "layout": watch.run.config.model.layout}
+    return report(watch.clock, rates, watch.run.model, watch.losses, **further)
 
 
 def work(units: list[Unit], model: torch.nn.Module) -> dict[str, Any]:

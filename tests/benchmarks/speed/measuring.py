@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
-SIDE, REPEATS = 1024, 4
+# Of the products that time is compared with: so large that they are no faster any larger.
+SIDES, REPEATS, LONG_S = {"cpu": 1024, "cuda": 8192}, 3, 0.1
 
 
 def cpu_seconds() -> float:
@@ -31,6 +32,9 @@ class Clock:
     def start(self) -> None:
         """Begin to measure; also forgets the peak of memory so far."""
         Path("/proc/self/clear_refs").write_text("5")
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+            torch.cuda.reset_peak_memory_stats()
         self._before = time.perf_counter(), cpu_seconds()
 
     def tick(self) -> None:
@@ -52,18 +56,27 @@ def peak_bytes() -> int:
 
 
 def matrix_rate(dtype: torch.dtype) -> float:
-    """Floating-point operations per second of products of the size of a block's: [2048, 1024] x [1024, 4096]."""
+    """Floating-point operations per second of products of the form of a block's: on a CPU [2048, 1024] x [1024, 4096], smaller
+    where that would take seconds (bfloat16 on a processor without units for it)."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    left = torch.randn(2 * SIDE, SIDE, dtype=dtype, device=device)
-    right = torch.randn(SIDE, 4 * SIDE, dtype=dtype, device=device)
-    rates = []
-    for _ in range(REPEATS):
-        started = time.perf_counter()
-        left @ right
-        if device == "cuda":
-            torch.cuda.synchronize()
-        rates.append(2 * left.numel() * right.shape[1] / (time.perf_counter() - started))
-    return statistics.median(rates[1:])
+    side, taken = SIDES[device] // 16, 0.0
+    while side < SIDES[device] and taken < LONG_S:
+        side *= 2
+        taken = product_s(side, dtype, device)
+    return 16 * side**3 / statistics.median(product_s(side, dtype, device) for _ in range(REPEATS))
+
+
+def product_s(side: int, dtype: torch.dtype, device: str) -> float:
+    """Seconds of [2 side, side] x [side, 4 side], which is 16 side^3 operations."""
+    left = torch.randn(2 * side, side, dtype=dtype, device=device)
+    right = torch.randn(side, 4 * side, dtype=dtype, device=device)
+    if device == "cuda":
+        torch.cuda.synchronize()
+    started = time.perf_counter()
+    left @ right
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
 
 
 def state_bytes(model: nn.Module) -> int:
@@ -79,5 +92,6 @@ def report(clock: Clock, rates: list[float], model: nn.Module, losses: list[floa
         "state_bytes": state_bytes(model),
         "matrix_rate": rates,
         "losses": losses,
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "",
         **further,
     }

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.speed.cases import CASES, num_tokens
+from tests.benchmarks.speed.filling import FILLING
 
 
 def main() -> None:
@@ -24,11 +25,12 @@ def main() -> None:
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--adapter", action="store_true")
     parser.add_argument("--trl", type=int, default=0, help="TRL's rows per device; 0 for burnish")
+    parser.add_argument("--variant", default="", help="of burnish: packed, compile, liger")
     parser.add_argument("--out", type=Path, required=True)
     asked = parser.parse_args()
     from transformers import AutoTokenizer
 
-    [case] = [case for case in CASES if case.name == asked.case]
+    [case] = [case for case in (*CASES, *FILLING) if case.name == asked.case]
     case = replace(case, max_length=asked.longest or case.max_length, batch_size=asked.rows or case.batch_size)
     tokenizer = AutoTokenizer.from_pretrained(asked.model)
     # Rows that are too long would be dropped by one framework and cut by the other.
@@ -43,7 +45,7 @@ def main() -> None:
     else:
         from tests.benchmarks.speed import burnish_side
 
-        result = burnish_side.run(*common)
+        result = burnish_side.run(*common, variant=asked.variant)
     asked.out.write_text(json.dumps({**result, "load": os.getloadavg()[0]}), encoding="utf-8")
 
 
