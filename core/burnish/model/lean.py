@@ -37,12 +37,18 @@ def make_lean(model: nn.Module) -> list[nn.Module]:
             continue
         if (style := _norm_style(module)) is not None:
             module.forward = MethodType(_norm_forward(style), module)
-        elif (activation := _gated_activation(module)) is not None:
+        elif (activation := gated_activation(module)) is not None:
             module.forward = MethodType(_gated_forward(activation), module)
         else:
             continue
         changed.append(module)
     return changed
+
+
+def runs_own_code(module: nn.Module) -> bool:
+    """Whether nobody but `make_lean` has given a module another forward or compiled it."""
+    changed = vars(module).get("forward")
+    return (changed is None or changed.__module__ == __name__) and module._compiled_call_impl is None
 
 
 def _inner(normed: Tensor, weight: Tensor, dtype: torch.dtype) -> Tensor:
@@ -120,6 +126,11 @@ def _norm_style(module: nn.Module) -> Style | None:
     return next((style for style in STYLES if all(_gives(module, style, *pair) for pair in pairs)), None)
 
 
+def norm_epsilon(module: nn.Module) -> float | None:
+    """What is added to the mean square of a norm that multiplies by its weight; None for any other module."""
+    return _epsilon(module) if _norm_style(module) in (_inner, _outer) else None
+
+
 def _gives(module: nn.Module, style: Style, x: Tensor, weight: Tensor) -> bool:
     """Whether the module's own code gives bit for bit what `style` does."""
     scale = torch.rsqrt(x.to(torch.float32).pow(2).mean(-1, keepdim=True) + _epsilon(module))
@@ -133,7 +144,7 @@ class _Gated(torch.autograd.Function):
     def forward(ctx: Any, gate: Tensor, up: Tensor, activation: Activation) -> Tensor:
         ctx.save_for_backward(gate, up)
         ctx.activation = activation
-        return _product(activation, gate, up)
+        return gated(activation, gate, up)
 
     @staticmethod
     @once_differentiable
@@ -153,7 +164,8 @@ ACTIVATIONS: tuple[Activation, ...] = (
 )
 
 
-def _product(activation: Activation, gate: Tensor, up: Tensor) -> Tensor:
+def gated(activation: Activation, gate: Tensor, up: Tensor) -> Tensor:
+    """activation(gate) * up."""
     run, _ = activation
     return run(gate).mul_(up)
 
@@ -166,12 +178,12 @@ def _gated_forward(activation: Activation) -> Forward:
         if gate.dtype != up.dtype or not (gate.requires_grad and up.requires_grad):
             return module.down_proj(module.act_fn(gate) * up)
         product = _Gated.apply(gate, up, activation)  # type: ignore[no-untyped-call]
-        return module.down_proj(give_recipe(product, partial(_product, activation, gate.detach(), up.detach())))
+        return module.down_proj(give_recipe(product, partial(gated, activation, gate.detach(), up.detach())))
 
     return forward
 
 
-def _gated_activation(module: nn.Module) -> Activation | None:
+def gated_activation(module: nn.Module) -> Activation | None:
     """The activation function of a gated feed-forward layer; None for any other module."""
     if set(module._modules) != GATED or module._parameters or module._buffers:
         return None
@@ -183,7 +195,7 @@ def _gated_activation(module: nn.Module) -> Activation | None:
             gate, up, down = (partial(F.linear, weight=weight.to(dtype)) for weight in weights)
             stand_in = {"gate_proj": gate, "up_proj": up, "down_proj": down, "_modules": {"act_fn": module._modules["act_fn"]}}
             one = x.to(dtype)
-            believed &= _same(_own(module, stand_in, one), down(_product(activation, gate(one), up(one))))
+            believed &= _same(_own(module, stand_in, one), down(gated(activation, gate(one), up(one))))
         if believed:
             return activation
     return None

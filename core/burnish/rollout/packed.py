@@ -73,15 +73,18 @@ class _Packed:
 
     def forward(self, place: int, states: Tensor) -> Tensor:
         """One layer's part of the product with the weights as they are now; what its siblings ask for next is kept."""
+        if len(self.layers) == 1:
+            return self.product(states)
         last, version = self._last, 0 if states.is_inference() else states._version
         if place == 0 or last is None or last[0] is not states or last[1] != version:
-            parts = torch.split(self._product(states), self._widths, -1)
+            parts = torch.split(self.product(states), self._widths, -1)
             last = self._last = states, version, [part.contiguous() for part in parts]
         if place == len(self.layers) - 1:
             self._last = None
         return last[2][place]
 
-    def _product(self, states: Tensor) -> Tensor:
+    def product(self, states: Tensor) -> Tensor:
+        """All layers' outputs, side by side."""
         weights: list[Tensor] = [layer.weight for layer in self.layers]
         kept = self._kept
         versions = [weight._version for weight in weights]
@@ -93,6 +96,14 @@ class _Packed:
         bias = torch.cat(biases) if len(biases) > 1 else biases[0] if biases else None
         found: Tensor = torch.ops.mkldnn._linear_pointwise(states, kept[2], bias, "none", [], "")
         return found
+
+
+def side_by_side(layers: Sequence[nn.Module], states: Tensor) -> Tensor:
+    """The outputs of layers that take the same states, side by side: one product where they are packed as one."""
+    packed = _KNOWN.get(id(layers[0]))
+    if packed is not None and packed.users and [*packed.layers] == [*layers]:
+        return packed.product(states)
+    return torch.cat([layer(states) for layer in layers], -1)
 
 
 _LOCK = Lock()

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from burnish.batch.attention import own_attention
 from burnish.errors import ModelError
 from burnish.model.scorer import base_of
 from burnish.rollout.columns import make_room
+from burnish.rollout.decoder import Decoder
 from burnish.rollout.distribution import draw, random_stream
 from burnish.rollout.packed import PackedLinears
 from burnish.rollout.rows import Request, Rows
@@ -80,6 +82,7 @@ class HFSampler:
         # Windows and recurrent states cannot be gone on from after columns that are pads.
         cached = DynamicCache(config=base.config).layers if self._cache_name == "past_key_values" else [None]
         self._can_share = self._takes_positions and all(type(layer) is DynamicLayer for layer in cached)
+        self._decoder: Decoder | None = None
         self._last_only: dict[str, int] = {"logits_to_keep": 1} if "logits_to_keep" in accepted else {}
 
     def generate(
@@ -131,6 +134,7 @@ class HFSampler:
         asked = [(prompt, seed if isinstance(seed, int) else seed[index]) for index, prompt in enumerate(prompts)]
         waiting = _grouped(asked, 0, sampling, share_seed=isinstance(seed, int))
         count, rows = len(asked), None
+        self._decoder = Decoder.of(self.model, self._decoder)
         while waiting or rows is not None:
             rows = self._admit(rows, waiting, given_up, sampling.repetition_penalty != 1)
             if rows is None:
@@ -220,7 +224,11 @@ class HFSampler:
         rows.keep(kept)
         tokens = torch.tensor([[request.ids[-1]] for request in rows.requests], device=rows.mask.device)
         rows.mask = torch.cat([rows.mask, rows.mask.new_ones(len(kept), 1)], 1)
-        rows.logits, rows.cache = self._forward(tokens, rows.mask, rows.cache)
+        own = partial(self._forward, tokens, rows.mask, rows.cache)
+        if self._decoder is None:
+            rows.logits, rows.cache = own()
+        else:
+            rows.logits = self._decoder.logits(tokens, rows.mask, rows.cache, lambda: own()[0])
         return rows
 
     def _forward(self, ids: Tensor, mask: Tensor, cache: Any) -> tuple[Tensor, Any]:
