@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import pickle
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,7 +23,7 @@ from burnish.rollout.pool import HEADER, Made, Pool, _Process
 from burnish.rollout.rewards import call_of
 
 WORKER = """
-import json, os, struct, sys, time
+import fcntl, json, os, struct, sys, time
 lives = sorted(open(sys.argv[1]).read().split())  # the files of the processes to come, first to last
 mine = lives[0]
 open(sys.argv[1], "w").write(" ".join(lives[1:] or lives[:1]))
@@ -30,6 +32,15 @@ for act in json.load(open(mine)):  # the first answers the introduction, the oth
     sys.stdin.buffer.read(length)
     if "after" in act:
         time.sleep(act["after"])
+    if "holds" in act:  # and lets a child hold it, with all that is open here
+        file = open(act["holds"], "w")
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if not os.fork():
+            time.sleep(60)
+    if "closes" in act:
+        os.close(0)
+        os.close(1)
+        time.sleep(60)
     sys.stdout.buffer.write(bytes.fromhex(act.get("bytes", "")))
     sys.stdout.buffer.flush()
     if "status" in act:
@@ -64,7 +75,8 @@ class Lives:
             assert command == [sys.executable, "-m", "burnish.rollout.pool_worker"]
             return popen([sys.executable, "-IS", "-c", WORKER, str(folder / "lives")], **options)
 
-        monkeypatch.setattr(pool, "subprocess", SimpleNamespace(Popen=start, PIPE=subprocess.PIPE))
+        used = {"PIPE": subprocess.PIPE, "TimeoutExpired": subprocess.TimeoutExpired}
+        monkeypatch.setattr(pool, "subprocess", SimpleNamespace(Popen=start, **used))
 
     def __call__(self, *lives: list[dict[str, Any]]) -> _Process:
         for number, life in enumerate(lives):
@@ -78,9 +90,29 @@ def lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lives:
     return Lives(tmp_path, monkeypatch)
 
 
+def within(seconds: float, action: Callable[[], Any]) -> Any:
+    """What an action gives; AssertionError where it takes longer, which goes on in a thread that nobody waits for."""
+    found: SimpleQueue[tuple[Any, Exception | None]] = SimpleQueue()
+
+    def act() -> None:
+        try:
+            found.put((action(), None))
+        except Exception as error:
+            found.put((None, error))
+
+    threading.Thread(target=act, daemon=True).start()
+    try:
+        value, error = found.get(timeout=seconds)
+    except Empty:
+        raise AssertionError(f"it took longer than {seconds:g} s") from None
+    if error is not None:
+        raise error
+    return value
+
+
 def asked(process: _Process, time_limit: float | None = 20.0) -> Any:
     """The one value of an answer."""
-    [value] = process.ask("mine", CALL, time_limit).values
+    [value] = within(10, lambda: process.ask("mine", CALL, time_limit).values)
     return value
 
 
@@ -125,6 +157,36 @@ def test_a_process_that_dies_over_a_call(lives: Lives, act: dict[str, Any]) -> N
     died = asked(process)
     assert isinstance(died, Failure)
     assert died.sentence == "the process of the reward 'mine' died with status 3 over row 3 of main"
+    assert (asked(process), lives.begun) == (2.0, 2)
+
+
+@pytest.mark.parametrize("limit", [None, 20.0])
+@pytest.mark.parametrize("ready", [READY, None], ids=["over a call", "before it is ready"])
+def test_a_process_that_dies_takes_with_it_what_it_has_started(
+    lives: Lives, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ready: dict[str, Any] | None, limit: float | None
+) -> None:
+    """Its child holds the end to which answers are written, so the end of answers never comes."""
+    monkeypatch.setattr(pool, "LOOKS_S", 0.05)
+    act = {"holds": str(tmp_path / "held"), "status": 3}
+    process = lives([*([ready] if ready else []), act], [READY, answer(2.0)])
+    if ready:
+        died = asked(process, limit)
+        assert isinstance(died, Failure)
+        assert died.sentence == "the process of the reward 'mine' died with status 3 over row 3 of main"
+    else:
+        with pytest.raises(RewardError, match="died before it was ready"):
+            asked(process, limit)
+    with (tmp_path / "held").open() as file:
+        within(10, lambda: fcntl.flock(file, fcntl.LOCK_EX))
+    assert (asked(process), lives.begun) == (2.0, 2)
+
+
+def test_a_process_that_lives_on_and_cannot_be_spoken_with(lives: Lives, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "ENDS_S", 0.1)
+    process = lives([READY, {"closes": True}], [READY, answer(2.0)])
+    silent = asked(process)
+    assert isinstance(silent, Failure)
+    assert silent.sentence == "the process of the reward 'mine' closed its input and output over row 3 of main"
     assert (asked(process), lives.begun) == (2.0, 2)
 
 
@@ -174,5 +236,9 @@ def test_as_many_are_asked_at_once_as_there_are(monkeypatch: pytest.MonkeyPatch)
         both.wait()
         return Answer([float(given.arguments["completions"][0])])
 
-    call = call_of(["p"] * 4, list("1234"), [[1]] * 4, {})
-    assert pool_of(monkeypatch, 2, ask)(call).values == [1.0, 2.0, 3.0, 4.0]
+    call, asks = call_of(["p"] * 4, list("1234"), [[1]] * 4, {}), pool_of(monkeypatch, 2, ask)
+    try:
+        assert within(10, lambda: asks(call).values) == [1.0, 2.0, 3.0, 4.0]
+    finally:
+        for _ in range(4):  # threads that still waited for one would keep Python from ending
+            asks._idle.put(_Process(Made("mine", {}), 1))

@@ -6,6 +6,7 @@ In: what makes the reward, and calls. Out: answers, completion by completion. A 
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 import select
@@ -13,6 +14,7 @@ import signal
 import struct
 import subprocess
 import sys
+import time
 import weakref
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +29,8 @@ from burnish.rollout.asking import Answer, Call, Failure, too_long
 
 RECYCLE = 1000  # calls after which a process ends: what it leaked goes with it
 STARTS_S = 120.0  # seconds that a process may take to be ready
+LOOKS_S = 1.0  # seconds after which one that says nothing is looked at
+ENDS_S = 1.0  # seconds in which one whose other end is gone has ended
 HEADER = struct.Struct("<q")
 
 
@@ -90,10 +94,9 @@ class _Process:
                 return Answer.failed(too_long(label, time_limit or 0.0, call), call.size)
             answer = receive(process.stdout)
         except (BrokenPipeError, EOFError):
-            status = process.wait()
+            fate = _fate(process)
             self.kill()
-            how = signal.Signals(-status).name if status < 0 else f"status {status}"
-            sentence = f"the process of the reward '{label}' died with {how} over {call.named(0)}"
+            sentence = f"the process of the reward '{label}' {fate} over {call.named(0)}"
             return Answer.failed(Failure("reward_error", sentence), call.size)
         if self._asked >= self._recycle:
             self.kill()
@@ -116,12 +119,13 @@ class _Process:
             self._process, self._asked = process, 0
             self._end = weakref.finalize(self, _kill, process)
             send(process.stdin, (label, self._made))
-            if not _speaks(process, STARTS_S):
-                self.kill()
-                raise RewardError(f"a process of the reward '{label}' was not ready after {STARTS_S:g} s")
             try:
+                if not _speaks(process, STARTS_S):
+                    self.kill()
+                    raise RewardError(f"a process of the reward '{label}' was not ready after {STARTS_S:g} s")
                 ready = receive(process.stdout)
             except EOFError:
+                self.kill()
                 raise RewardError(f"a process of the reward '{label}' died before it was ready") from None
             if isinstance(ready, RewardError):
                 raise ready
@@ -150,9 +154,25 @@ def receive(file: IO[bytes] | None) -> Any:
 
 
 def _speaks(process: subprocess.Popen[bytes], seconds: float | None) -> bool:
-    """Whether it says something within these seconds."""
-    assert process.stdout is not None
-    return bool(select.select([process.stdout], [], [], seconds)[0])
+    """Whether it says something within these seconds; EOFError where it ends without a word, though what it has started may
+    still hold the other end."""
+    deadline = math.inf if seconds is None else time.monotonic() + seconds
+    while (left := deadline - time.monotonic()) > 0:
+        ended = process.poll() is not None
+        if select.select([process.stdout], [], [], 0 if ended else min(left, LOOKS_S))[0]:
+            return True
+        if ended:
+            raise EOFError
+    return False
+
+
+def _fate(process: subprocess.Popen[bytes]) -> str:
+    """What has become of one that nobody can speak with."""
+    try:
+        status = process.wait(ENDS_S)
+    except subprocess.TimeoutExpired:
+        return "closed its input and output"
+    return f"died with {signal.Signals(-status).name if status < 0 else f'status {status}'}"
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
