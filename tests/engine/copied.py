@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -41,3 +42,30 @@ class Forgetful(Copied):
     async def update(self, version: int, weights: Mapping[str, Tensor]) -> Receipt:
         first, *_ = weights
         return await super().update(version, {name: 0.5 * one if name == first else one for name, one in weights.items()})
+
+
+class Noted(Copied):
+    """Writes down what it is asked for, a word a line."""
+
+    def __init__(self, *, model: str, notes: str) -> None:
+        super().__init__(model=model)
+        self.notes = Path(notes)
+
+    def note(self, word: str) -> None:
+        with self.notes.open("a") as file:
+            file.write(f"{word}\n")
+
+    async def generate(self, ids: Sequence[int], sampling: SamplingSection, seed: int = 0) -> Completion:
+        self.note("generate")
+        return await super().generate(ids, sampling, seed)
+
+    async def update(self, version: int, weights: Mapping[str, Tensor]) -> Receipt:
+        self.note("update")
+        return await super().update(version, weights)
+
+    async def rest(self) -> None:
+        self.note("rest")
+
+    async def close(self) -> None:
+        self.note("close")
+        await super().close()

@@ -160,7 +160,9 @@ def test_pairs_of_a_group_train_any_loss_on_preferences(
         assert better > worse
 
 
-def test_pairs_need_a_loss_on_preferences_and_one_that_needs_them_says_so(make_config: MakeConfig) -> None:
+def test_pairs_need_a_loss_on_preferences_and_one_that_needs_them_says_so(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(ConfigError, match="needs trajectory"):
         burnish.train(run_of(make_config, pairs="best_worst") | {"objective": [{"grpo": {}}]}, data=QUESTIONS)
     with pytest.raises(ConfigError, match="`pairs: opponents` needs them"):
@@ -168,6 +170,11 @@ def test_pairs_need_a_loss_on_preferences_and_one_that_needs_them_says_so(make_c
     copied = {f"{HERE.with_name('copied.py')}:Copied": {"model": run_of(make_config)["model"]["name"]}}
     with pytest.raises(ConfigError, match="this backend cannot draw from a mixture"):
         burnish.train(run_of(make_config, opponents={}, backend=copied), data=QUESTIONS)
+    with pytest.raises(ConfigError, match="drawn with the reference, which no part of the objective reads"):
+        burnish.train(run_of(make_config, opponents={}) | {"objective": online()["objective"]}, data=QUESTIONS)
+    monkeypatch.setattr("burnish.engine.online.Rollouts._as_one", True)
+    with pytest.raises(ConfigError, match="a model whose layers are sharded cannot draw beside its reference"):
+        burnish.train(run_of(make_config, opponents={}), data=QUESTIONS)
 
 
 def test_a_sampler_that_disagrees_ends_the_run_before_the_update(make_config: MakeConfig) -> None:

@@ -5,22 +5,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+import torch
 from policy import HERE, online
 from runs import LORA, MakeConfig
 
 import burnish
 from burnish.config.sections import SamplingSection
-from burnish.errors import RunError
+from burnish.errors import RewardError, RunError
 from burnish.objective import Ragged
 from burnish.rollout.contract import Episode, Generate, Groups, Task
 from burnish.rollout.journal import Journal
 from burnish.rollout.local import LocalBackend
-from burnish.rollout.sampler import Completion
+from burnish.rollout.sampler import Completion, HFSampler
 from burnish.rollout.single_turn import SingleTurn
 from burnish.rollout.trajectory import Trajectory
 
@@ -76,17 +78,24 @@ def test_episodes_have_their_time_and_so_many_play_at_once(make_config: MakeConf
     assert 1 < max(one.notes["inside"] for one in batch if one.origin.row % 2) <= 5
 
 
-def test_the_cap_of_refills_is_said_where_late_groups_are_cut_too(
-    make_config: MakeConfig, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("oversample", [0, 1])
+def test_the_cap_of_refills_is_kept_and_said(
+    make_config: MakeConfig, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, oversample: int
 ) -> None:
+    """Two prompts and no more than two in their place, also where late groups are cut."""
+
     def same(completions: list[str], **_: Any) -> list[float]:
         return [1.0] * len(completions)
 
-    config = make_config(**online(rewards=[], epochs=1, filter=True, oversample=1, max_refills=1))
+    monkeypatch.setattr("burnish.rollout.batches.EMPTY", 2)
+    config = make_config(**online(rewards=[], epochs=1, filter=True, oversample=oversample, max_refills=1))
     with pytest.raises(RunError, match="its episodes ended as filtered"):
         burnish.train(config, data=QUESTIONS, rewards=[same])
     said = " ".join("".join(capsys.readouterr()).split())
     assert "rollout batch 0: of 4 prompts only 0 gave answers of different rewards" in said
+    for number in range(2):
+        batch = Journal(Path(config["output"]) / "rollouts").read(number) or []
+        assert 4 <= len({one.origin.group for one in batch}) <= 4 + oversample
 
 
 class Late:
@@ -170,3 +179,46 @@ def test_opponents_are_drawn_from_the_reference_as_often_as_asked(
     assert max(apart) > 0.1
     for one in theirs:
         np.testing.assert_allclose(one.tokens["behaviour"][one.own], one.tokens["reference"][one.own], atol=1e-4)
+
+
+@pytest.mark.parametrize("ending", ["before training", "beside training", "with an error"])
+def test_a_backend_rests_after_each_rollout_batch_and_is_closed_at_the_end(
+    make_config: MakeConfig, tmp_path: Path, ending: str
+) -> None:
+    """Beside training it never rests."""
+
+    def fails(**_: Any) -> list[float]:
+        raise OSError("no more")
+
+    notes, ahead = tmp_path / "notes", int(ending == "beside training")
+    noted = {f"{HERE.with_name('copied.py')}:Noted": {"model": make_config()["model"]["name"], "notes": str(notes)}}
+    config = make_config(**online(epochs=1, backend=noted, max_staleness=ahead, receipts={"handshake": False}))
+    config["train"] = {"batch_size": 8, "steps": 2}
+    if ending == "with an error":
+        with pytest.raises(RewardError):
+            burnish.train(config, data=QUESTIONS, rewards=[fails])
+    else:
+        burnish.train(config, data=QUESTIONS)
+    words = [word for word, _ in groupby(notes.read_text().split())]
+    if ending == "beside training":
+        assert "rest" not in words
+        assert [words.count("close"), words[-1]] == [1, "close"]
+    elif ending == "with an error":
+        assert words == ["update", "generate", "close"]
+    else:
+        assert words == [*["update", "generate", "rest"] * 2, "close"]
+
+
+def test_the_model_draws_in_the_precision_that_it_is_trained_in(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    within, generate = [], HFSampler.generate
+
+    def noted(self: HFSampler, *given: Any) -> list[Completion]:
+        within.append(torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu"))
+        return generate(self, *given)
+
+    monkeypatch.setattr(HFSampler, "generate", noted)
+    config = make_config(**online(epochs=1)) | {"train": {"batch_size": 8, "steps": 1, "precision": "bf16"}}
+    burnish.train(config, data=QUESTIONS)
+    assert within == [torch.bfloat16]
