@@ -209,7 +209,7 @@ def test_a_backend_rests_after_each_rollout_batch_and_is_closed_at_the_end(
         assert words == [*["update", "generate", "rest"] * 2, "close"]
 
 
-def test_the_model_draws_in_the_precision_that_it_is_trained_in(
+def test_the_model_draws_in_the_precision_and_with_the_seed_of_training(
     make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     within, generate = [], HFSampler.generate
@@ -218,7 +218,11 @@ def test_the_model_draws_in_the_precision_that_it_is_trained_in(
         within.append(torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu"))
         return generate(self, *given)
 
+    class Looks:
+        def run_started(self, run: Any) -> None:
+            assert run.batches.seed == 5  # of the order in which completions are trained on
+
     monkeypatch.setattr(HFSampler, "generate", noted)
-    config = make_config(**online(epochs=1)) | {"train": {"batch_size": 8, "steps": 1, "precision": "bf16"}}
-    burnish.train(config, data=QUESTIONS)
+    config = make_config(**online(epochs=1)) | {"train": {"batch_size": 8, "steps": 1, "precision": "bf16", "seed": 5}}
+    burnish.train(config, data=QUESTIONS, observers=[Looks()])
     assert within == [torch.bfloat16]
