@@ -156,6 +156,7 @@ def receive(file: IO[bytes] | None) -> Any:
 def _speaks(process: subprocess.Popen[bytes], seconds: float | None) -> bool:
     """Whether it says something within these seconds; EOFError where it ends without a word, though what it has started may
     still hold the other end."""
+    assert process.stdout is not None
     deadline = math.inf if seconds is None else time.monotonic() + seconds
     while (left := deadline - time.monotonic()) > 0:
         ended = process.poll() is not None
