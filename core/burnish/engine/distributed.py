@@ -112,6 +112,16 @@ def check_critic(section: ValueSection, accelerator: Accelerator) -> None:
         )
 
 
+def precision_warning(section: TrainSection) -> str | None:
+    """A sentence when products in bfloat16 are wanted of a CPU that makes them a number at a time."""
+    if "bf16" not in section.precision or torch.accelerator.is_available() or torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return None
+    return (
+        f"train.precision is {section.precision}, and this processor has no instructions for products in bfloat16: they take "
+        "many times as long as in float32. Train in float32 here."
+    )
+
+
 def launch_warning() -> str | None:
     """A sentence when the launcher was asked for several CPU processes and started one."""
     alone = PartialState().num_processes == 1

@@ -22,7 +22,14 @@ from burnish.data.dataset import Cursor, TrainData, build_dataset
 from burnish.engine.alarms import alarms_of
 from burnish.engine.budget import choose_budget, free_bytes
 from burnish.engine.checkpoint import Trained
-from burnish.engine.distributed import check_critic, check_saving, check_sync, launch_warning, on_first
+from burnish.engine.distributed import (
+    check_critic,
+    check_saving,
+    check_sync,
+    launch_warning,
+    on_first,
+    precision_warning,
+)
 from burnish.engine.guard import Guard
 from burnish.engine.memory import state_bytes
 from burnish.engine.models import check_models, following, load_models, with_head
@@ -88,7 +95,7 @@ def set_up(
             check_likeliest(objective, online.section, online.backend)
     observers = Observers(registry, live.observers)
     progress = Progress(shown=accelerator.is_main_process)
-    progress.say(launch_warning())
+    progress.say(launch_warning(), precision_warning(config.train))
     check_saving(config.checkpoint, accelerator)
     check_sync(config.reference, accelerator)
     check_critic(config.value, accelerator)
