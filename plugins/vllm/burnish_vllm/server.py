@@ -27,7 +27,7 @@ from burnish.rollout.sampler import Completion
 from burnish.rollout.waiting import in_thread
 from burnish_vllm.exchange import SHOW, read_receipts, read_weights
 from burnish_vllm.ipc import lent, own_gpus, taken_back
-from burnish_vllm.wire import Wire, announcement, reached_at
+from burnish_vllm.wire import Lost, Wire, announcement, reached_at
 
 START = "start the server with `python -m burnish_vllm.serve MODEL`"
 UNIX = "unix:"
@@ -202,9 +202,11 @@ class Server:
             await asyncio.gather(
                 self._post(client, "/update_weights", {"update_info": info}), in_thread(lambda: wire.send(read_weights(path)))
             )
-        except (ModelError, Unreachable):
+        except (ModelError, Unreachable, Lost) as error:
             self.tag = None  # whatever hangs on the wire now, the next update goes over a new one
             wire.cut()
+            if isinstance(error, Lost):
+                raise Unreachable(f"{self.url} let go of the wire over which it was sent weights ({error})") from error
             raise
 
     async def load_adapter(self, client: httpx.AsyncClient, folder: Path, receipts: Path, tag: str) -> Receipt:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,6 +19,13 @@ from urllib.parse import urlsplit
 import torch
 from torch import Tensor
 from torch.distributed import PrefixStore, ProcessGroupGloo, TCPStore  # type: ignore[attr-defined]
+
+MEETS_S = 30.0  # seconds in which a worker must have reached the trainer, who listens before it tells where
+LOOKS_S = 1.0  # seconds after which somebody who waits looks whether the trainer is still there
+
+
+class Lost(Exception):
+    """The trainer is gone in the middle of a transfer, or silent."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +41,13 @@ class Meeting:
 
 @dataclass
 class Wire:
-    """One end of it. device: on which tensors travel."""
+    """One end of it. device: on which tensors travel; timeout: seconds for which it waits for a tensor."""
 
     store: TCPStore
     group: Any
     device: torch.device
     world: int
+    timeout: float = 600.0
 
     @classmethod
     def listen(cls, address: str, kind: str, workers: int, timeout: float) -> tuple[Meeting, TCPStore]:
@@ -52,30 +61,64 @@ class Wire:
         store: the trainer's own."""
         limit = timedelta(seconds=meeting.timeout)
         if store is None:
-            store = TCPStore(meeting.address, meeting.port, None, False, limit, wait_for_workers=False)
-        wire = cls(store, *_group(meeting, rank, device, PrefixStore("weights", store), limit), meeting.world)
-        wire.group.broadcast(torch.zeros(1, dtype=torch.uint8, device=wire.device), 0).wait()  # only now they know each other
+            reached = min(limit, timedelta(seconds=MEETS_S))
+            store = TCPStore(meeting.address, meeting.port, None, False, reached, wait_for_workers=False)
+            store.set_timeout(limit)
+        group, device = _group(meeting, rank, device, PrefixStore("weights", store), limit)
+        wire = cls(store, group, device, meeting.world, meeting.timeout)
+        wire._share(torch.zeros(1, dtype=torch.uint8, device=device))  # only now they know each other
         return wire
 
     def send(self, weights: Iterable[tuple[str, Tensor]]) -> None:
         """The trainer's tensors, in the order in which they were announced."""
         for _, tensor in weights:
-            self.group.broadcast(_bytes(tensor.to(self.device)), 0).wait()
+            self._share(_bytes(tensor.to(self.device)))
 
     def receive(self, announced: list[list[Any]]) -> Generator[tuple[str, Tensor], None, None]:
-        """The tensors that `announcement` has listed. All of them are taken off the wire, whoever stops asking."""
+        """The tensors that `announcement` has listed. All of them are taken off the wire, whoever stops asking; Lost where no
+        more will come."""
         left = iter(announced)
         try:
             for one in left:
                 yield self._next(*one)
+        except Lost:
+            left = iter(())
+            raise
         finally:
             for one in left:
                 self._next(*one)
 
     def _next(self, name: str, dtype: str, shape: list[int]) -> tuple[str, Tensor]:
         tensor = torch.empty(shape, dtype=getattr(torch, dtype), device=self.device)
-        self.group.broadcast(_bytes(tensor), 0).wait()
+        self._share(_bytes(tensor))
         return name, tensor
+
+    def _share(self, tensor: Tensor) -> None:
+        """The trainer's bytes, for all. Lost, and the wire is cut, where the trainer is gone: NCCL by itself would wait on."""
+        work = self.group.broadcast(tensor, 0)
+        began = looked = time.monotonic()
+        while not work.is_completed():
+            now = time.monotonic()
+            if now - looked > LOOKS_S:
+                looked = now
+                self._look(now - began)
+            time.sleep(min(2e-3, (now - began) / 8))  # the longer it takes, the less it matters when the end is seen
+        try:
+            work.wait()
+        except RuntimeError as error:
+            raise Lost(f"the weights that were on their way will not come: {error}") from error
+
+    def _look(self, waited: float) -> None:
+        """Lost where the trainer, in whose process the store lives, is there no more, or this was waited for too long."""
+        said = f"the trainer has sent nothing for {self.timeout:g} s"
+        try:
+            self.store.check(["trainer"])
+            if waited < self.timeout:
+                return
+        except RuntimeError:
+            said = "the trainer ended in the middle of sending its weights"
+        self.cut()
+        raise Lost(f"{said}; the next one is to meet this server anew")
 
     def cut(self) -> None:
         """After a failure: whatever still waits for the other ends waits no longer. Of `nccl` it would else end the process."""

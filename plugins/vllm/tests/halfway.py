@@ -9,6 +9,8 @@ from typing import Any
 STEPS = 6
 HALFWAY = "burnish_vllm.server:Server._transfer"
 """Called when an update of the server has begun."""
+ON_THE_WIRE = "burnish_vllm.wire:_bytes"
+"""Called for every tensor that the trainer sends."""
 SMALL = """
 def small(completion_ids, **_):
     return [sum(one < 40 for one in ids) / len(ids) for ids in completion_ids]

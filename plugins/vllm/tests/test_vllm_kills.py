@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Start
-from halfway import HALFWAY, killable
+from halfway import HALFWAY, ON_THE_WIRE, killable
 
 from burnish.testing import EVENTS, assert_survives
 
@@ -20,11 +20,19 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BURNISH_CACHE", str(tmp_path / "cache"))
 
 
-@MODES
-def test_killed_in_the_middle_of_an_update(start: Start, vllm_model: Path, tmp_path: Path, ahead: int) -> None:
-    """Of one in the handshake, and of one before the last step: the server waits for weights that never come. What was on its
-    way there is gone at the end."""
-    assert_survives(killable(vllm_model, start().url, tmp_path, ahead), [6, 1], events=[HALFWAY])
+@pytest.mark.parametrize(
+    ("ahead", "transfer", "event", "kills"),
+    [(0, "file", HALFWAY, [6, 1]), (2, "gloo", ON_THE_WIRE, [60, 20])],
+    ids=["before training", "beside training, on the wire"],
+)
+def test_killed_in_the_middle_of_an_update(
+    start: Start, vllm_model: Path, tmp_path: Path, ahead: int, transfer: str, event: str, kills: list[int]
+) -> None:
+    """Of one in the handshake, and of a later one: the server waits for weights that never come. What was on its way there is
+    gone at the end."""
+    config = killable(vllm_model, start().url, tmp_path, ahead)
+    config["rollout"]["backend"]["vllm"]["transfer"] = transfer
+    assert_survives(config, kills, events=[event])
     assert not list((tmp_path / "weights").iterdir())
 
 
