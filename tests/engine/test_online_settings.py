@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -185,7 +186,12 @@ def test_opponents_are_drawn_from_the_reference_as_often_as_asked(
 def test_a_backend_rests_after_each_rollout_batch_and_is_closed_at_the_end(
     make_config: MakeConfig, tmp_path: Path, ending: str
 ) -> None:
-    """Beside training it never rests."""
+    """Beside training it never rests; no thread is left of that."""
+    kept: list[Any] = []
+
+    class Keeps:
+        def run_started(self, run: Any) -> None:
+            kept.append(run.batches)  # else a thread could end because nobody knows it
 
     def fails(**_: Any) -> list[float]:
         raise OSError("no more")
@@ -198,7 +204,8 @@ def test_a_backend_rests_after_each_rollout_batch_and_is_closed_at_the_end(
         with pytest.raises(RewardError):
             burnish.train(config, data=QUESTIONS, rewards=[fails])
     else:
-        burnish.train(config, data=QUESTIONS)
+        burnish.train(config, data=QUESTIONS, observers=[Keeps()])
+    assert not any(thread.name.startswith("burnish") for thread in threading.enumerate())
     words = [word for word, _ in groupby(notes.read_text().split())]
     if ending == "beside training":
         assert "rest" not in words
