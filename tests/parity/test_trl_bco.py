@@ -12,7 +12,7 @@ import torch
 from burnish_bco.loss import BCO
 from burnish_udm.source import UDM
 
-from burnish.testing import sequences
+from burnish.testing import sequences, values_of
 
 FOLDER = os.environ.get("BURNISH_OLDER_TRL", "")
 THEIRS = """
@@ -51,7 +51,6 @@ def test_bco_with_density_ratios() -> None:
             found, state = loss.statistic(sequences(rows, **given), state)
         ratios = torch.tensor([p / (1 - p) for p in probabilities], dtype=torch.float64).clamp(UDM.low, UDM.high)
         weights = torch.cat([torch.ones(len(good), dtype=torch.float64), ratios])
-        terms = loss(sequences(rows, **given, statistic=found)).sequence
-        assert terms is not None
+        terms = values_of(loss(sequences(rows, **given, statistic=found)), "sequence")
         assert float(found["m"]) == pytest.approx(delta, rel=1e-6)
         assert float((weights * terms).mean()) == pytest.approx(value, rel=1e-6)

@@ -13,6 +13,7 @@ from burnish.objective import Sequences
 from burnish.objective.compose import Objective
 from burnish.registry import load
 from burnish.rollout.mismatch import CAP, NAME, Mismatch, check, watched
+from burnish.testing import values_of
 from burnish.testing.batches import sequences
 
 
@@ -23,16 +24,16 @@ def batch() -> Sequences:
 
 def test_it_measures_and_leaves_alone_what_it_is_not_asked_to_correct() -> None:
     terms = Mismatch()(batch())
-    assert terms.token is not None
-    assert terms.token.values.tolist() == [1.0, 1.0, 1.0]
+    per_token = values_of(terms, "token")
+    assert per_token.values.tolist() == [1.0, 1.0, 1.0]
     assert terms.metrics[f"{NAME}/mean"].values.values.tolist() == pytest.approx([0.1, 0.5, 2.0])  # type: ignore[union-attr]
     assert Mismatch(measures=False)(batch()).metrics == {}
 
 
 def test_tokens_that_differ_by_the_level_are_weighed_by_the_ratio() -> None:
     terms = Mismatch(correct=0.4)(batch())
-    assert terms.token is not None
-    assert terms.token.values.tolist() == pytest.approx([1.0, math.exp(-0.5), CAP])  # e^2 is above 3
+    per_token = values_of(terms, "token")
+    assert per_token.values.tolist() == pytest.approx([1.0, math.exp(-0.5), CAP])  # e^2 is above 3
 
 
 def test_policy_losses_on_rollouts_are_watched_and_the_first_measures() -> None:

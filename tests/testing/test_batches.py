@@ -7,7 +7,8 @@ import torch
 
 from burnish.errors import ObjectiveError
 from burnish.model.signals import sum_p2
-from burnish.testing import lists, pairs, sequences, triples
+from burnish.objective import Ragged, Terms
+from burnish.testing import lists, pairs, sequences, triples, values_of
 
 
 def test_pairs_show_what_was_given() -> None:
@@ -53,3 +54,12 @@ def test_only_the_policy_carries_a_gradient() -> None:
     loss = (batch.chosen.log_ratio.sum() - 2 * batch.rejected.log_ratio.sum()).sum()
     chosen, rejected = torch.autograd.grad(loss, (batch.chosen.logp.values, batch.rejected.logp.values))
     assert (chosen.tolist(), rejected.tolist()) == ([1.0], [-2.0])
+
+
+def test_the_terms_of_a_level() -> None:
+    values = torch.tensor([1.0, 2.0])
+    assert values_of(Terms(pair=values), "pair") is values
+    per_token = Ragged(values, torch.tensor([2]))
+    assert values_of(Terms(token=per_token), "token") is per_token
+    with pytest.raises(AssertionError, match="the loss gives a term for each pair, not for each token"):
+        values_of(Terms(pair=values), "token")

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import Any
 
 _HOME = {
-    "burnish.testing.batches": ("groups", "lists", "pairs", "sequences", "triples"),
+    "burnish.testing.batches": ("groups", "lists", "pairs", "sequences", "triples", "values_of"),
     "burnish.testing.conformance.formats": ("check_format",),
     "burnish.testing.conformance.losses": ("check_loss",),
     "burnish.testing.conformance.online": ("check_advantage", "check_backend", "check_environment", "check_reward"),

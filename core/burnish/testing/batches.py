@@ -1,8 +1,8 @@
 """Batches with given numbers: formulas of losses and advantages on numbers written by hand, without a model.
 
 In: numbers per target token, or rewards, as nested lists. Out: the views that a loss is called with, the groups that an
-advantage is called with. The policy's numbers carry a gradient: `torch.autograd.grad(loss(batch).pair.sum(),
-batch.chosen.logp.values)` is the formula's, per token.
+advantage is called with, and what a loss made of them. The policy's numbers carry a gradient: `torch.autograd.grad(
+values_of(loss(batch), "pair").sum(), batch.chosen.logp.values)` is the formula's, per token.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from collections.abc import Sequence as List
 from dataclasses import dataclass, replace
+from typing import Literal, overload
 
 import numpy as np
 import torch
@@ -19,12 +20,24 @@ from burnish.data.units import Mask, Sequence, Unit
 from burnish.model.signals import Role, Signal, logp
 from burnish.objective.ragged import Ragged
 from burnish.objective.rewards import PAIR_METRICS
+from burnish.objective.terms import Level, Terms
 from burnish.objective.views import Frame, Lists, Member, Pairs, Sequences, Statistic, Triples
 from burnish.rollout.contract import Groups
 
 Numbers = List[List[float]]
 Scalars = Mapping[str, List[float]]
 CPU = torch.device("cpu")
+
+
+@overload
+def values_of(terms: Terms, level: Literal["token"]) -> Ragged: ...
+@overload
+def values_of(terms: Terms, level: Literal["sequence", "pair", "list"]) -> Tensor: ...
+def values_of(terms: Terms, level: Level) -> Ragged | Tensor:
+    """The terms that a loss gives for each `level`; AssertionError where it gives them for something else."""
+    if terms.level != level:
+        raise AssertionError(f"the loss gives a term for each {terms.level}, not for each {level}")
+    return terms.values
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from burnish_a2po.loss import A2PO
 from burnish.errors import ConfigError
 from burnish.objective.compose import Objective
 from burnish.registry import load
+from burnish.testing import values_of
 from burnish.testing.batches import sequences
 
 
@@ -18,8 +19,7 @@ def test_the_implicit_reward_is_fitted_to_the_advantage() -> None:
         [[-1.0, -2.0], [-3.0]], reference=[[-1.5, -3.5], [-2.0]], fields={"advantages": [[0.25, 0.25], [-1.0]]}
     )
     made = A2PO(beta=0.5)(given)
-    terms = made.sequence
-    assert terms is not None
+    terms = values_of(made, "sequence")
     assert terms.tolist() == pytest.approx([0.5625, 0.25])
     assert made.metrics["implicit_reward"].values.tolist() == pytest.approx([1.0, -0.5])  # type: ignore[union-attr]
     [found] = torch.autograd.grad(terms.sum(), [given.logp.values])

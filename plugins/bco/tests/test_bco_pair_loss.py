@@ -11,14 +11,14 @@ from burnish_bco.loss import BCOPair
 from burnish.errors import ConfigError
 from burnish.objective.compose import Objective
 from burnish.registry import load
+from burnish.testing import values_of
 from burnish.testing.batches import pairs
 
 
 def test_the_formula() -> None:
     # r_w = 1, r_l = -1, beta = 2: both terms are -log sigmoid(2) = log(1 + e^-2)
     batch = pairs([[-1.0, -2.0]], [[-3.0]], reference=([[-1.5, -2.5]], [[-2.0]]))
-    terms = BCOPair(beta=2.0)(batch).pair
-    assert terms is not None
+    terms = values_of(BCOPair(beta=2.0)(batch), "pair")
     assert terms.tolist() == pytest.approx([2 * math.log1p(math.exp(-2))])
     chosen, rejected = torch.autograd.grad(terms.sum(), [batch.chosen.logp.values, batch.rejected.logp.values])
     slope = 2 / (1 + math.exp(2))  # beta * sigmoid(-beta r_w) = beta * sigmoid(beta r_l)
@@ -29,9 +29,7 @@ def test_the_formula() -> None:
 def test_each_side_counts_on_its_own() -> None:
     """Unlike dpo, raising both sides alike is not free: only r_w - r_l stays the same."""
     low, high = (pairs([[-1.0 + up]], [[-1.0 + up]], reference=([[-1.0]], [[-1.0]])) for up in (0.0, 0.9))
-    first, second = BCOPair(beta=1.0)(low).pair, BCOPair(beta=1.0)(high).pair
-    assert first is not None
-    assert second is not None
+    first, second = (values_of(BCOPair(beta=1.0)(one), "pair") for one in (low, high))
     assert first.tolist() == pytest.approx([2 * math.log(2)])  # policy == reference
     assert second.item() > first.item()
 

@@ -12,6 +12,7 @@ from burnish.errors import ConfigError
 from burnish.model.signals import logp
 from burnish.objective.compose import Objective
 from burnish.registry import load
+from burnish.testing import values_of
 from burnish.testing.batches import sequences
 
 
@@ -21,9 +22,9 @@ def test_capped_weights_and_whole_gradients() -> None:
     lo = [[-1.0, -1.0 - math.log(2)], [-2.0 + math.log(2), -3.0 - math.log(2)]]
     given = sequences(lp, signals={logp("old"): lo}, fields={"advantages": [[1.0, 2.0], [-1.0, -1.0]]})
     terms = CISPO(cap=1.5)(given)
-    assert terms.token is not None
-    assert terms.token.values.tolist() == pytest.approx([1.0, 1.5 * 2, -0.5 * 2, -1.5 * 3])
-    [found] = torch.autograd.grad(terms.token.values.sum(), [given.logp.values])
+    per_token = values_of(terms, "token")
+    assert per_token.values.tolist() == pytest.approx([1.0, 1.5 * 2, -0.5 * 2, -1.5 * 3])
+    [found] = torch.autograd.grad(per_token.values.sum(), [given.logp.values])
     assert found.tolist() == pytest.approx([-1.0, -3.0, 0.5, 1.5])
     capped = terms.metrics["cispo_clip_ratio"].values
     assert capped.values.tolist() == [0, 1, 0, 0]  # type: ignore[union-attr]

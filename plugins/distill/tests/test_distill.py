@@ -15,7 +15,7 @@ from burnish.errors import BurnishError, ConfigError
 from burnish.model.signals import divergence
 from burnish.objective.compose import Objective
 from burnish.registry import load
-from burnish.testing import evaluate, tiny_model, tiny_tokenizer
+from burnish.testing import evaluate, tiny_model, tiny_tokenizer, values_of
 from burnish.testing.batches import sequences
 
 ROWS = [
@@ -29,8 +29,8 @@ F64 = torch.float64
 def test_the_term_is_the_divergence_of_each_token() -> None:
     batch = sequences([[-1.0, -2.0], [-0.5]], signals={divergence(0.5): [[0.25, 0.5], [0.125]]})
     terms = Divergence(beta=0.5)(batch)
-    assert terms.token is not None
-    assert terms.token.values.tolist() == [0.25, 0.5, 0.125]
+    per_token = values_of(terms, "token")
+    assert per_token.values.tolist() == [0.25, 0.5, 0.125]
     assert terms.metrics["divergence"].values.values.tolist() == [0.25, 0.5, 0.125]
 
 

@@ -15,6 +15,7 @@ from burnish.errors import ConfigError
 from burnish.objective import ImplicitReward, Pairs
 from burnish.objective.compose import Objective
 from burnish.registry import load
+from burnish.testing import values_of
 from burnish.testing.batches import pairs
 
 
@@ -24,8 +25,7 @@ def example(**columns: list[float]) -> Pairs:
 
 
 def value(loss: DPO, batch: Pairs) -> float:
-    terms = loss(batch).pair
-    assert terms is not None
+    terms = values_of(loss(batch), "pair")
     [one] = terms.tolist()
     return float(one)
 
@@ -56,15 +56,13 @@ def test_reference_free() -> None:
 def test_a_policy_that_is_its_reference_gives_log_2_whatever_the_options() -> None:
     same = pairs([[-1.0, -2.0], [-0.5]], [[-3.0], [-4.0, -1.0]], reference=([[-1.0, -2.0], [-0.5]], [[-3.0], [-4.0, -1.0]]))
     for loss in (DPO(), DPO(beta=3.0, label_smoothing=0.3), DPO(reward=ImplicitReward(f_divergence="js", ld_alpha=0.2))):
-        terms = loss(same).pair
-        assert terms is not None
+        terms = values_of(loss(same), "pair")
         assert terms.tolist() == pytest.approx([math.log(2)] * 2)
 
 
 def test_the_gradient_pulls_both_sides_apart() -> None:
     batch = example()
-    terms = DPO(beta=0.5)(batch).pair
-    assert terms is not None
+    terms = values_of(DPO(beta=0.5)(batch), "pair")
     chosen, rejected = torch.autograd.grad(terms.sum(), [batch.chosen.logp.values, batch.rejected.logp.values])
     slope = 0.5 / (1 + math.e)  # beta * sigmoid(-h)
     assert chosen.tolist() == pytest.approx([-slope, -slope])

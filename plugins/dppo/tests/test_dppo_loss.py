@@ -14,7 +14,7 @@ from burnish.model.signals import logp, sampler_divergence
 from burnish.objective import Terms
 from burnish.objective.compose import Objective
 from burnish.registry import load
-from burnish.testing import evaluate, tiny_model, tiny_tokenizer
+from burnish.testing import evaluate, tiny_model, tiny_tokenizer, values_of
 from burnish.testing.batches import sequences
 
 
@@ -22,9 +22,9 @@ def run(p: float, q: float, advantage: float, **options: object) -> tuple[float,
     """The term of one token with these probabilities under the policy and the sampler, and its gradient."""
     given = sequences([[math.log(p)]], signals={logp("behaviour"): [[math.log(q)]]}, fields={"advantages": [[advantage]]})
     terms = DPPO(**options)(given)  # type: ignore[arg-type]
-    assert terms.token is not None
-    [found] = torch.autograd.grad(terms.token.values.sum(), [given.logp.values])
-    return float(terms.token.values.detach()), float(found), terms
+    per_token = values_of(terms, "token")
+    [found] = torch.autograd.grad(per_token.values.sum(), [given.logp.values])
+    return float(per_token.values.detach()), float(found), terms
 
 
 @pytest.mark.parametrize(
@@ -71,8 +71,8 @@ def test_over_the_likeliest_tokens_the_sampled_one_says_where_it_is_pushed(
     given = sequences([[math.log(p)] * 2], signals=read, fields={"advantages": [[advantage] * 2]})
     divergence = "topk_tv" if between == "tv" else "topk_kl"
     terms = DPPO(divergence=divergence)(given)  # type: ignore[arg-type]
-    assert terms.token is not None
-    [slope] = torch.autograd.grad(terms.token.values.sum(), [given.logp.values])
+    per_token = values_of(terms, "token")
+    [slope] = torch.autograd.grad(per_token.values.sum(), [given.logp.values])
     assert slope.tolist() == pytest.approx([-(not pushed) * p / q * advantage, -p / q * advantage])
     dropped = terms.metrics["mask_ratio/overall_mean"].values
     assert dropped.values.tolist() == [pushed, False]  # type: ignore[union-attr]

@@ -11,6 +11,7 @@ from burnish.model.signals import entropy
 from burnish.objective import Sequences
 from burnish.objective.compose import Objective
 from burnish.registry import load
+from burnish.testing import values_of
 from burnish.testing.batches import sequences
 
 
@@ -20,8 +21,7 @@ def batch(spread: list[list[float]], **statistic: float) -> Sequences:
 
 def test_a_fixed_coefficient() -> None:
     given = batch([[1.0, 2.0], [0.5]], coefficient=0.1)
-    terms = Entropy(coefficient=0.1)(given).token
-    assert terms is not None
+    terms = values_of(Entropy(coefficient=0.1)(given), "token")
     assert terms.values.tolist() == pytest.approx([-0.1, -0.2, -0.05])
     [found] = torch.autograd.grad(terms.values.sum(), [given.signal(entropy()).values])
     assert found.tolist() == pytest.approx([-0.1] * 3)

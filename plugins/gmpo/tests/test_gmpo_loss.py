@@ -12,6 +12,7 @@ from burnish.errors import ConfigError
 from burnish.model.signals import logp
 from burnish.objective.compose import Objective
 from burnish.registry import load
+from burnish.testing import values_of
 from burnish.testing.batches import sequences
 
 
@@ -21,9 +22,9 @@ def test_each_token_clips_on_its_side_then_the_mean_is_taken() -> None:
         [[0.6, -0.6], [0.6, -0.6]], signals={logp("old"): [[0.0, 0.0]] * 2}, fields={"advantages": [[2.0, 2.0], [-1.0, -1.0]]}
     )
     terms = GMPO()(given)
-    assert terms.sequence is not None
-    assert terms.sequence.tolist() == pytest.approx([-2 * math.exp(-0.1), math.exp(0.1)])
-    [found] = torch.autograd.grad(terms.sequence.sum(), [given.logp.values])
+    per_sequence = values_of(terms, "sequence")
+    assert per_sequence.tolist() == pytest.approx([-2 * math.exp(-0.1), math.exp(0.1)])
+    [found] = torch.autograd.grad(per_sequence.sum(), [given.logp.values])
     assert found.tolist() == pytest.approx([0, -math.exp(-0.1), math.exp(0.1) / 2, 0])  # -A rho / |y|, 0 where clipped
     assert terms.metrics["clip_ratio/high_mean"].values.values.tolist() == [1, 0, 0, 0]  # type: ignore[union-attr]
     assert terms.metrics["clip_ratio/low_mean"].values.values.tolist() == [0, 0, 0, 1]  # type: ignore[union-attr]
@@ -31,8 +32,7 @@ def test_each_token_clips_on_its_side_then_the_mean_is_taken() -> None:
 
 def test_bounds_may_differ_and_lie_in_range() -> None:
     given = sequences([[0.6]], signals={logp("old"): [[0.0]]}, fields={"advantages": [[1.0]]})
-    terms = GMPO(epsilon=0.1, epsilon_high=0.5)(given).sequence
-    assert terms is not None
+    terms = values_of(GMPO(epsilon=0.1, epsilon_high=0.5)(given), "sequence")
     assert terms.tolist() == pytest.approx([-math.exp(0.5)])
     with pytest.raises(ConfigError, match="epsilon"):
         Objective.parse([{"gmpo": {"epsilon": -0.1}}], load())
@@ -52,6 +52,5 @@ def test_what_is_clipped_is_counted_on_either_side() -> None:
 
 def test_a_mean_beyond_80_nats_is_held() -> None:
     given = sequences([[-1.0]], signals={logp("old"): [[-101.0]]}, fields={"advantages": [[-1.0]]})
-    terms = GMPO()(given).sequence
-    assert terms is not None
+    terms = values_of(GMPO()(given), "sequence")
     assert terms.tolist() == pytest.approx([math.exp(80)])

@@ -13,6 +13,7 @@ from burnish.model.signals import logp
 from burnish.objective import Sequences, Terms
 from burnish.objective.compose import Objective
 from burnish.registry import load
+from burnish.testing import values_of
 from burnish.testing.batches import sequences
 
 
@@ -32,8 +33,8 @@ def gradient(value: torch.Tensor, given: Sequences) -> list[float]:
 
 
 def token_terms(terms: Terms) -> torch.Tensor:
-    assert terms.token is not None
-    return terms.token.values
+    per_token = values_of(terms, "token")
+    return per_token.values
 
 
 @pytest.mark.parametrize(
@@ -75,8 +76,7 @@ def test_levels_of_the_ratio() -> None:
     # log-ratios .1 and .05: their sum is .15, their mean .075; A = 1, both inside the bounds; d/dlp of each token
     given = sequences([[0.1, 0.05]], signals={logp("old"): [[0.0, 0.0]]}, fields={"advantages": [[1.0, 1.0]]})
     for level, log_ratio, share in (("sequence_sum", 0.15, 1.0), ("sequence_mean", 0.075, 0.5)):
-        terms = GRPO(level=level)(given).sequence  # type: ignore[arg-type]
-        assert terms is not None
+        terms = values_of(GRPO(level=level)(given), "sequence")  # type: ignore[arg-type]
         assert terms.tolist() == pytest.approx([-math.exp(log_ratio)])
         assert gradient(terms.sum(), given) == pytest.approx([-share * math.exp(log_ratio)] * 2)
 
@@ -84,8 +84,7 @@ def test_levels_of_the_ratio() -> None:
 def test_a_sequence_s_ratio_meets_advantages_per_token() -> None:
     # rho = e^.3 = 1.35 for both tokens; -min(1.35, 1.2) and -min(-1.35, -1.2), then their mean
     given = sequences([[0.4, 0.2]], signals={logp("old"): [[0.0, 0.0]]}, fields={"advantages": [[1.0, -1.0]]})
-    terms = GRPO(level="sequence_mean")(given).sequence
-    assert terms is not None
+    terms = values_of(GRPO(level="sequence_mean")(given), "sequence")
     assert terms.tolist() == pytest.approx([(-1.2 + math.exp(0.3)) / 2])
 
 

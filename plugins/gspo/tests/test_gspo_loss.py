@@ -13,6 +13,7 @@ from burnish.model.signals import logp
 from burnish.objective import Sequences
 from burnish.objective.compose import Objective
 from burnish.registry import load
+from burnish.testing import values_of
 from burnish.testing.batches import sequences
 
 
@@ -26,8 +27,7 @@ def test_one_ratio_per_sequence() -> None:
     # means .02, .3, -.3, .3; bounds .9 and 1.1: free, clipped high, clipped low, free for a negative advantage
     moved, advantages = [[0.06, -0.02], [0.3], [-0.2, -0.4], [0.3]], [1.0, 1.0, -1.0, -1.0]
     given = batch(moved, advantages)
-    terms = GSPO(epsilon=0.1, epsilon_high=None)(given).sequence
-    assert terms is not None
+    terms = values_of(GSPO(epsilon=0.1, epsilon_high=None)(given), "sequence")
     assert terms.tolist() == pytest.approx([-math.exp(0.02), -1.1, 0.9, math.exp(0.3)])
     [found] = torch.autograd.grad(terms.sum(), [given.logp.values])
     half = -math.exp(0.02) / 2  # -rho A / |y| for every token of a sequence
@@ -36,9 +36,8 @@ def test_one_ratio_per_sequence() -> None:
 
 def test_the_token_form_has_the_same_value_and_gradient_for_one_advantage() -> None:
     given = batch([[0.06, -0.02], [0.3], [-0.2, -0.4], [0.3]], [1.0, 1.0, -1.0, -1.0])
-    whole, terms = GSPO(epsilon=0.1, epsilon_high=None)(given).sequence, GSPOToken(epsilon=0.1, epsilon_high=None)(given).token
-    assert whole is not None
-    assert terms is not None
+    whole = values_of(GSPO(epsilon=0.1, epsilon_high=None)(given), "sequence")
+    terms = values_of(GSPOToken(epsilon=0.1, epsilon_high=None)(given), "token")
     assert terms.mean().tolist() == pytest.approx(whole.tolist())
     [one], [other] = (torch.autograd.grad(value.sum(), [given.logp.values]) for value in (whole, terms.mean()))
     assert one.tolist() == pytest.approx(other.tolist())
@@ -47,8 +46,7 @@ def test_the_token_form_has_the_same_value_and_gradient_for_one_advantage() -> N
 def test_the_token_form_gives_each_token_its_own_advantage() -> None:
     # rho = e^.02 for both tokens, inside the bounds: -rho A_t, with the gradient -rho A_t on its own token alone
     given = sequences([[0.06, -0.02]], signals={logp("old"): [[0.0, 0.0]]}, fields={"advantages": [[2.0, -3.0]]})
-    terms = GSPOToken(epsilon=0.1, epsilon_high=0.1)(given).token
-    assert terms is not None
+    terms = values_of(GSPOToken(epsilon=0.1, epsilon_high=0.1)(given), "token")
     assert terms.values.tolist() == pytest.approx([-2 * math.exp(0.02), 3 * math.exp(0.02)])
     [found] = torch.autograd.grad(terms.values.sum(), [given.logp.values])
     assert found.tolist() == pytest.approx([-2 * math.exp(0.02), 3 * math.exp(0.02)])

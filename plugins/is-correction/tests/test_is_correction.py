@@ -12,6 +12,7 @@ from burnish.model.signals import logp
 from burnish.objective import Sequences
 from burnish.objective.compose import Objective
 from burnish.registry import load
+from burnish.testing import values_of
 from burnish.testing.batches import sequences
 
 RATIOS = [[2.0, 4.0], [0.5], [2.0, 1.25]]  # exp(lo - ls); of the sequences: 8, .5, 2.5
@@ -33,24 +34,22 @@ def batch() -> Sequences:
     ],
 )
 def test_tokens(mode: str, floor: float, expected: list[float]) -> None:
-    terms = ISCorrection(mode=mode, floor=floor)(batch()).token  # type: ignore[arg-type]
-    assert terms is not None
+    terms = values_of(ISCorrection(mode=mode, floor=floor)(batch()), "token")  # type: ignore[arg-type]
     assert terms.values.tolist() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(("mode", "expected"), [("truncate", [3.0, 0.5, 2.5]), ("mask", [0.0, 0.5, 2.5])])
 def test_sequences(mode: str, expected: list[float]) -> None:
     terms = ISCorrection(mode=mode, level="sequence")(batch())  # type: ignore[arg-type]
-    assert terms.sequence is not None
-    assert terms.sequence.tolist() == pytest.approx(expected)
+    per_sequence = values_of(terms, "sequence")
+    assert per_sequence.tolist() == pytest.approx(expected)
     assert {metric.how for metric in terms.metrics.values()} == {"min", "mean", "max"}
 
 
 @pytest.mark.parametrize("mode", ["truncate", "mask"])
 def test_ratios_beyond_all_numbers_are_bounded_too(mode: str) -> None:
     far = sequences([[-1.0]], signals={logp("old"): [[-1.0]], logp("behaviour"): [[-1000.0]]})
-    terms = ISCorrection(mode=mode, level="sequence")(far).sequence  # type: ignore[arg-type]
-    assert terms is not None
+    terms = values_of(ISCorrection(mode=mode, level="sequence")(far), "sequence")  # type: ignore[arg-type]
     assert terms.tolist() == [3.0 if mode == "truncate" else 0.0]
 
 
@@ -63,6 +62,5 @@ def test_options_out_of_range_are_refused(options: dict[str, object]) -> None:
 def test_bounds_belong_to_what_is_kept() -> None:
     agreed = [[-1.0]]
     given = sequences(agreed, signals={logp("old"): agreed, logp("behaviour"): agreed})
-    terms = ISCorrection(mode="mask", cap=1.0, floor=1.0)(given).token
-    assert terms is not None
+    terms = values_of(ISCorrection(mode="mask", cap=1.0, floor=1.0)(given), "token")
     assert terms.values.tolist() == [1.0]

@@ -10,6 +10,7 @@ from burnish_kl.loss import KL
 
 from burnish.model.signals import logp
 from burnish.objective import Sequences
+from burnish.testing import values_of
 from burnish.testing.batches import sequences
 
 P, Q = (0.5, 0.3, 0.2), (0.2, 0.2, 0.6)  # a policy and a reference over three tokens
@@ -25,8 +26,7 @@ P, Q = (0.5, 0.3, 0.2), (0.2, 0.2, 0.6)  # a policy and a reference over three t
 )
 def test_the_estimators(estimator: str, terms: list[float], slopes: list[float]) -> None:
     given = sequences([[-1.0, -2.0]], reference=[[-1.5, -1.0]])  # d = .5 and -1
-    loss = KL(estimator=estimator)(given).token  # type: ignore[arg-type]
-    assert loss is not None
+    loss = values_of(KL(estimator=estimator)(given), "token")  # type: ignore[arg-type]
     assert loss.values.tolist() == pytest.approx(terms)
     [found] = torch.autograd.grad(loss.values.sum(), [given.logp.values])
     assert found.tolist() == pytest.approx(slopes)
@@ -35,8 +35,7 @@ def test_the_estimators(estimator: str, terms: list[float], slopes: list[float])
 def test_corrected_by_the_ratio_with_its_gradient() -> None:
     # d = .5, k3 = e^-.5 - .5 = .1065; rho = e^.2; d/dlp = rho k3 + rho (1 - e^-.5)
     given = sequences([[-1.0]], reference=[[-1.5]], signals={logp("old"): [[-1.2]]})
-    loss = KL(corrected=True)(given).token
-    assert loss is not None
+    loss = values_of(KL(corrected=True)(given), "token")
     k3, rho = math.exp(-0.5) - 0.5, math.exp(0.2)
     assert loss.values.tolist() == pytest.approx([rho * k3])
     [found] = torch.autograd.grad(loss.values.sum(), [given.logp.values])
@@ -56,8 +55,7 @@ def every_token() -> Sequences:
 def test_whose_gradient_is_the_divergence_s(estimator: str, corrected: bool, is_true: bool) -> None:
     """On average over the policy, d/dlogit of KL = sum p log(p / q) is p (log(p / q) - KL)."""
     given, p = every_token(), torch.tensor(P, dtype=torch.float64)
-    loss = KL(estimator=estimator, corrected=corrected)(given).token  # type: ignore[arg-type]
-    assert loss is not None
+    loss = values_of(KL(estimator=estimator, corrected=corrected)(given), "token")  # type: ignore[arg-type]
     [slope] = torch.autograd.grad((loss.values * p).sum(), [given.logp.values])
     by_logit = slope - p * slope.sum()  # dlp_i / dlogit_j = [i = j] - p_j
     d = (p / torch.tensor(Q, dtype=torch.float64)).log()
@@ -71,8 +69,7 @@ def test_whose_gradient_is_the_divergence_s(estimator: str, corrected: bool, is_
 def test_far_models_give_numbers(corrected: bool) -> None:
     """Exponents are at most 80: of d = -199.9, and of a policy 100 nats above what it was."""
     batch = sequences([[-200.0]], reference=[[-0.1]], signals={logp("old"): [[-300.0]]})
-    loss = KL(corrected=corrected)(batch).token
-    assert loss is not None
+    loss = values_of(KL(corrected=corrected)(batch), "token")
     assert loss.values.tolist() == pytest.approx([(math.exp(80) - 1 - 199.9) * (math.exp(80) if corrected else 1)])
 
 

@@ -6,6 +6,7 @@ import pytest
 from burnish_off_policy_mask.loss import OffPolicyMask
 
 from burnish.model.signals import logp
+from burnish.testing import values_of
 from burnish.testing.batches import sequences
 
 
@@ -16,11 +17,9 @@ def test_only_bad_answers_that_have_become_unlikely_are_masked() -> None:
         signals={logp("behaviour"): [[-1.0, -0.5], [-1.0, -0.5], [-0.75], [-3.0]]},
         fields={"advantages": [[-1.0, -1.0], [1.0, 0.0], [-1.0], [-1.0]]},
     )
-    terms = OffPolicyMask()(given).token
-    assert terms is not None
+    terms = values_of(OffPolicyMask()(given), "token")
     assert terms.values.tolist() == [0, 0, 1, 1, 1, 1]
-    stricter = OffPolicyMask(threshold=0.2)(given).token
-    assert stricter is not None
+    stricter = values_of(OffPolicyMask(threshold=0.2)(given), "token")
     assert stricter.values.tolist() == [0, 0, 1, 1, 0, 1]
 
 
@@ -28,8 +27,7 @@ def test_it_may_look_at_the_rollout_s_policy_instead() -> None:
     given = sequences([[-2.0]], signals={logp("old"): [[-1.0]]}, fields={"advantages": [[-1.0]]})
     mask = OffPolicyMask(against="old")
     assert mask.signals() == {logp(), logp("old")}
-    terms = mask(given).token
-    assert terms is not None
+    terms = values_of(mask(given), "token")
     assert terms.values.tolist() == [0]
 
 
@@ -41,6 +39,5 @@ def test_a_threshold_is_a_number() -> None:
 def test_the_distance_is_a_mean_and_the_threshold_belongs_to_what_is_kept() -> None:
     # .375 and .375: the mean is the threshold, the sum beyond it
     given = sequences([[-1.0, -1.0]], signals={logp("behaviour"): [[-0.625, -0.625]]}, fields={"advantages": [[-1.0, -1.0]]})
-    terms = OffPolicyMask(threshold=0.375)(given).token
-    assert terms is not None
+    terms = values_of(OffPolicyMask(threshold=0.375)(given), "token")
     assert terms.values.tolist() == [1, 1]

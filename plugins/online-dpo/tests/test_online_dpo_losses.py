@@ -13,6 +13,7 @@ from burnish_online_dpo.nash import NashMD, Win
 
 from burnish.errors import RewardError
 from burnish.objective import Pairs
+from burnish.testing import values_of
 from burnish.testing.batches import groups, pairs, sequences
 
 CHOSEN, REJECTED = [[-1.0, -2.0], [-0.5]], [[-1.5], [-0.25, -0.75]]
@@ -25,32 +26,30 @@ def batch(**scalars: list[float]) -> Pairs:
 
 
 def test_both_forms_of_online_dpo() -> None:
-    terms = OnlineDPO(beta=0.5)(batch()).pair
-    assert terms is not None
+    terms = values_of(OnlineDPO(beta=0.5)(batch()), "pair")
     assert terms.tolist() == pytest.approx([math.log(1 + math.exp(-0.5)), math.log(1 + math.exp(0.125))])
-    terms = OnlineDPO(beta=0.5, form="ipo")(batch()).pair  # 1 / (2 beta) = 1, of sums
-    assert terms is not None
+    terms = values_of(OnlineDPO(beta=0.5, form="ipo")(batch()), "pair")  # 1 / (2 beta) = 1, of sums
     assert terms.tolist() == pytest.approx([0.0, 1.5625])
 
 
 def test_xpo_makes_the_reference_s_sample_less_likely() -> None:
     # the policy won the first pair, so the reference's is the rejected -1.5; it lost the second: the chosen -.5
     terms = XPO(beta=0.5, alpha=0.1)(batch(opponent_won=[0.0, 1.0]))
-    assert terms.pair is not None
+    per_pair = values_of(terms, "pair")
     expected = [math.log(1 + math.exp(-0.5)) + 0.1 * -1.5, math.log(1 + math.exp(0.125)) + 0.1 * -0.5]
-    assert terms.pair.tolist() == pytest.approx(expected)
+    assert per_pair.tolist() == pytest.approx(expected)
     assert terms.metrics["win_rate"].values.tolist() == [1.0, 0.0]  # type: ignore[union-attr]
 
 
 def test_xpo_explores_away_from_whole_answers() -> None:
     # who won is not said: the reference's are the rejected ones, -1.5 and -.25 - .75
     terms = XPO(beta=0.5, alpha=0.1, form="ipo")(batch())  # 1 / (2 beta) = 1: (1 - 1)^2 and (-.25 - 1)^2
-    assert terms.pair is not None
-    assert terms.pair.tolist() == pytest.approx([0.1 * -1.5, 1.5625 + 0.1 * -1.0])
+    per_pair = values_of(terms, "pair")
+    assert per_pair.tolist() == pytest.approx([0.1 * -1.5, 1.5625 + 0.1 * -1.0])
     # the reference won the first pair: its answer is -1 - 2
     terms = XPO(beta=0.5, alpha=0.1, form="ipo")(batch(opponent_won=[1.0, 0.0]))
-    assert terms.pair is not None
-    assert terms.pair.tolist() == pytest.approx([0.1 * -3.0, 1.5625 + 0.1 * -1.0])
+    per_pair = values_of(terms, "pair")
+    assert per_pair.tolist() == pytest.approx([0.1 * -3.0, 1.5625 + 0.1 * -1.0])
 
 
 def test_nash_md_against_numpy() -> None:
@@ -59,8 +58,7 @@ def test_nash_md_against_numpy() -> None:
     advantages = [[0.3] * 3, [-0.5]]
     given = sequences(rows, reference=reference, fields={"advantages": advantages})
     found = NashMD(beta=0.2)(given)
-    terms = found.sequence
-    assert terms is not None
+    terms = values_of(found, "sequence")
     margins: Any = found.metrics["win_margin"].values  # one number an answer, however long it is
     assert margins.tolist() == pytest.approx([0.3, -0.5])
     expected = []

@@ -13,6 +13,7 @@ from burnish.objective import Ragged, Sequences
 from burnish.objective.compose import Objective
 from burnish.objective.reduce import Tally
 from burnish.registry import load
+from burnish.testing import values_of
 from burnish.testing.batches import Numbers, sequences
 
 
@@ -26,8 +27,7 @@ def judged(right: Numbers, labels: Numbers) -> Sequences:
 
 
 def values(batch: Sequences) -> list[float]:
-    terms = PRM()(batch).token
-    assert terms is not None
+    terms = values_of(PRM()(batch), "token")
     return terms.values.tolist()
 
 
@@ -50,8 +50,7 @@ def test_equal_logits(label: float) -> None:
 
 def test_the_gradient_goes_to_the_label() -> None:
     batch = judged([[0.8, 0.25]], [[1.0, 0.3]])
-    terms = PRM()(batch).token
-    assert terms is not None
+    terms = values_of(PRM()(batch), "token")
     right, wrong = torch.autograd.grad(terms.sum().sum(), [batch.signal(RIGHT).values, batch.signal(WRONG).values])
     assert right.tolist() == pytest.approx([-1.0, -0.3])
     assert wrong.tolist() == pytest.approx([0.0, -0.7])

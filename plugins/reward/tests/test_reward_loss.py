@@ -16,6 +16,7 @@ from burnish.objective import Pairs, Sequences, Terms
 from burnish.objective.compose import Objective
 from burnish.objective.reduce import Tally
 from burnish.registry import load
+from burnish.testing import values_of
 from burnish.testing.batches import pairs, sequences
 
 
@@ -32,8 +33,8 @@ def scored(numbers: list[float], ratings: list[float]) -> Sequences:
 
 def added(terms: Terms) -> torch.Tensor:
     """The sum of terms per sequence."""
-    assert terms.sequence is not None
-    return terms.sequence.sum()
+    per_sequence = values_of(terms, "sequence")
+    return per_sequence.sum()
 
 
 def values(terms: Any) -> list[float]:
@@ -51,8 +52,7 @@ def test_bradley_terry_by_hand() -> None:
 def test_the_gradient_raises_the_chosen_and_lowers_the_rejected() -> None:
     batch = scored_pairs([2.0], [0.5])
     inputs = [view.signal(score()).values for view in (batch.chosen, batch.rejected)]
-    terms = BradleyTerry(center=0.1)(batch).pair
-    assert terms is not None
+    terms = values_of(BradleyTerry(center=0.1)(batch), "pair")
     chosen, rejected = torch.autograd.grad(terms.sum(), inputs)
     # -sigmoid(-1.5) = -.1824255 and its negative; both + 2 * .1 * 2.5 = .5
     assert [chosen.item(), rejected.item()] == pytest.approx([0.5 - 0.1824255, 0.5 + 0.1824255], abs=1e-7)

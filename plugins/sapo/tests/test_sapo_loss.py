@@ -12,6 +12,7 @@ from burnish.errors import ConfigError
 from burnish.model.signals import logp
 from burnish.objective.compose import Objective
 from burnish.registry import load
+from burnish.testing import values_of
 from burnish.testing.batches import sequences
 
 
@@ -26,8 +27,7 @@ def test_a_soft_gate_for_each_sign() -> None:
         signals={logp("old"): [[0.0, 0.0], [0.0]]},
         fields={"advantages": [[3.0, -1.0], [-1.0]]},
     )
-    terms = SAPO(temperature_pos=0.5, temperature_neg=2.0)(given).token
-    assert terms is not None
+    terms = values_of(SAPO(temperature_pos=0.5, temperature_neg=2.0)(given), "token")
     high, low = sigmoid(0.5), sigmoid(2.0)
     assert terms.values.tolist() == pytest.approx([-3 * 4 * high / 0.5, 4 * low / 2, 4 * 0.5 / 2])
     [found] = torch.autograd.grad(terms.values.sum(), [given.logp.values])
@@ -41,6 +41,5 @@ def test_options_out_of_range_are_refused() -> None:
 
 def test_any_positive_advantage_has_the_gate_of_positive_ones() -> None:
     given = sequences([[math.log(2)]], signals={logp("old"): [[0.0]]}, fields={"advantages": [[0.5]]})
-    terms = SAPO(temperature_pos=0.5, temperature_neg=2.0)(given).token
-    assert terms is not None
+    terms = values_of(SAPO(temperature_pos=0.5, temperature_neg=2.0)(given), "token")
     assert terms.values.tolist() == pytest.approx([-0.5 * 4 * sigmoid(0.5) / 0.5])

@@ -12,14 +12,14 @@ from burnish_sft.recipe import sft
 from burnish.objective.compose import Objective
 from burnish.objective.reduce import Reduction
 from burnish.registry import load
-from burnish.testing import evaluate, tiny_model, tiny_tokenizer
+from burnish.testing import evaluate, tiny_model, tiny_tokenizer, values_of
 from burnish.testing.batches import sequences
 
 
 def test_the_mean_is_over_all_tokens_of_all_sequences() -> None:
     terms = SFT()(sequences([[-1.0, -2.0], [-6.0]]))
-    assert terms.token is not None
-    assert terms.token.values.tolist() == [1.0, 2.0, 6.0]
+    per_token = values_of(terms, "token")
+    assert per_token.values.tolist() == [1.0, 2.0, 6.0]
     # (1 + 2 + 6) / 3, not ((1 + 2) / 2 + 6) / 2
     assert Reduction("token_mean").shares(terms, torch.ones(2), 3).sum().item() == 3.0
 

@@ -15,6 +15,7 @@ from burnish.model.signals import entropy
 from burnish.objective import Ragged
 from burnish.objective.compose import Objective
 from burnish.registry import load
+from burnish.testing import values_of
 from burnish.testing.batches import sequences
 
 
@@ -22,8 +23,7 @@ def kept(spread: list[list[float]], keep: float) -> list[float]:
     batch = sequences([[-1.0] * len(row) for row in spread], signals={entropy(): spread})
     found, state = TopEntropy(keep=keep).statistic(batch, None)
     assert state is None
-    terms = TopEntropy(keep=keep)(sequences([[-1.0] * len(row) for row in spread], statistic=found)).token
-    assert terms is not None
+    terms = values_of(TopEntropy(keep=keep)(sequences([[-1.0] * len(row) for row in spread], statistic=found)), "token")
     return cast("list[float]", terms.values.tolist())
 
 
