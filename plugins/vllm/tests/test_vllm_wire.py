@@ -62,9 +62,12 @@ def test_a_trainer_that_ends_in_the_middle(worker: ThreadPoolExecutor) -> None:
 def test_a_trainer_that_says_nothing(worker: ThreadPoolExecutor) -> None:
     ours, theirs = met(worker)
     theirs.timeout = 0.2
+    asked = MagicMock(side_effect=theirs._share)
+    theirs._share = asked  # type: ignore[method-assign]
     began = time.monotonic()
     assert lost(worker.submit(received, theirs)).startswith("the trainer has sent nothing for 0.2 s")
     assert time.monotonic() - began < 2
+    assert asked.call_count == 1  # the second tensor is not waited for
     ours.send([("one", torch.ones(2))])  # so that the group has nothing to wait for when it ends
 
 
