@@ -27,6 +27,7 @@ from faulty import (
 
 from burnish.config.sections import RolloutSection
 from burnish.engine.sending import Sender
+from burnish.engine.sharding import whole
 from burnish.engine.step import StepRunner
 from burnish.errors import ModelError
 from burnish.model.adapters import add_lora
@@ -34,7 +35,7 @@ from burnish.model.roles import Roles
 from burnish.model.scorer import Scorer
 from burnish.objective.compose import Objective
 from burnish.registry import load
-from burnish.rollout.contract import Backend
+from burnish.rollout.contract import Backend, Capabilities
 from burnish.testing import tiny_model, tiny_tokenizer
 
 MakeSender = Callable[..., Sender]
@@ -195,3 +196,36 @@ def test_a_model_that_says_nothing_shakes_no_hands(make_sender: MakeSender) -> N
     sender = make_sender(InBfloat16, model, warn=1.0, stop=2.0)
     with pytest.raises(ModelError, match="no handshake"):
         sender.send(0)
+
+
+class Near(Copied):
+    """Takes tensors where they lie."""
+
+    capabilities = Capabilities(on_device=True)
+
+
+@pytest.mark.parametrize(
+    ("backend", "sharded", "host"), [(Copied, False, True), (Near, False, False), (Near, True, True)]
+)
+def test_weights_come_from_where_they_lie_for_those_who_take_them_there(
+    make_sender: MakeSender, monkeypatch: pytest.MonkeyPatch, backend: Any, sharded: bool, host: bool
+) -> None:
+    """But not where they are sharded: gathered, the whole may be too much for one GPU."""
+    asked = []
+
+    def noted(values: Any, keep: bool, host: bool) -> dict[str, Any]:
+        asked.append(host)
+        return whole(values, keep, host)
+
+    monkeypatch.setattr("burnish.engine.sending.whole", noted)
+    monkeypatch.setattr(Sender, "_sharded", sharded)
+    make_sender(backend, handshake=False).send(0)
+    assert asked == [host]
+
+
+def test_tensors_stay_where_they_are_unless_they_are_wanted_on_the_host() -> None:
+    there = {"one": torch.nn.Parameter(torch.empty(2, device="meta"))}
+    kept = whole(there, True, host=False)["one"]
+    assert (kept.device.type, kept.requires_grad) == ("meta", False)
+    with pytest.raises(NotImplementedError):  # nothing can be copied from there
+        whole(there, True)

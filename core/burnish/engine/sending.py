@@ -13,6 +13,7 @@ from functools import cached_property, partial
 from typing import Any, TypeVar
 
 from accelerate import Accelerator
+from accelerate.utils import DistributedType
 from torch import nn
 
 from burnish.config.sections import RolloutSection
@@ -112,7 +113,7 @@ class Sender:
     def _push(self, version: int) -> None:
         """Send the weights as they are now; ModelError when the receipt is for anything else."""
         main, can = self.accelerator.is_main_process, self.backend.capabilities
-        state = whole(distinct(self.model), main)
+        state = whole(distinct(self.model), main, host=self._sharded or not can.on_device)
 
         def push() -> None:
             out = outgoing(self.model, state, adapters=can.adapters, dtype=can.dtype)
@@ -142,6 +143,11 @@ class Sender:
     def _adapter(self) -> str | None:
         """The adapter that is sent alone, None where a whole model is sent."""
         return lone_adapter(self.model) if self.backend.capabilities.adapters else None
+
+    @property
+    def _sharded(self) -> bool:
+        """Whether no GPU has room for the whole."""
+        return self.accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
 
     def _first(self, action: Callable[[], T]) -> T:
         return on_first(self.accelerator, action)

@@ -11,13 +11,14 @@ from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 
-def whole(values: Mapping[str, Any], keep: bool) -> dict[str, Any]:
-    """`values` with every tensor gathered, on the CPU and detached, one at a time; nothing is kept unless `keep`."""
+def whole(values: Mapping[str, Any], keep: bool, host: bool = True) -> dict[str, Any]:
+    """`values` with every tensor gathered and detached, one at a time; nothing is kept unless `keep`. host: on the CPU; else
+    where it lies."""
     kept = {}
     for name, value in values.items():
         gathered = _whole(value) if isinstance(value, Tensor) else value
         if keep:
-            kept[name] = gathered.cpu() if isinstance(gathered, Tensor) else gathered
+            kept[name] = gathered.cpu() if host and isinstance(gathered, Tensor) else gathered
     return kept
 
 

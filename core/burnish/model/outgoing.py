@@ -23,7 +23,8 @@ PREFIX = "base_model.model."
 
 @dataclass(frozen=True, eq=False)
 class Outgoing:
-    """Tensors by name, on the CPU. adapter: PEFT's config where they are an adapter alone, None where they are a model."""
+    """Tensors by name, where those of the state lie. adapter: PEFT's config where they are an adapter alone, None where they
+    are a model."""
 
     weights: Mapping[str, Tensor]
     adapter: Mapping[str, Any] | None = field(default=None)

@@ -178,7 +178,8 @@ class Capabilities:
     very weights that are trained, so nothing is sent. likeliest: report the likeliest tokens of the distribution that a token
     was drawn from, as many as `sampling.likeliest` says (`ReportedSection`). dtype: in which it holds weights (`bfloat16`),
     None for that of the trained ones; they are sent in it. replicas: samplers that it asks in turn, each of which the canaries
-    must reach."""
+    must reach. on_device: take weights from the GPU that they are trained on, where they are not sharded; else they come on the
+    CPU."""
 
     adapters: bool = False
     mixture: bool = False
@@ -187,6 +188,7 @@ class Capabilities:
     likeliest: bool = False
     dtype: str | None = None
     replicas: int = 1
+    on_device: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -101,7 +101,12 @@ class VLLM:
         device = torch.device("cuda", torch.cuda.current_device()) if transfer == "nccl" else torch.device("cpu")
         self.servers = [Server(url.rstrip("/"), transfer=transfer, timeout=timeout, device=device) for url in servers]
         self.capabilities = Capabilities(
-            adapters=adapters, in_flight=in_flight, likeliest=True, dtype=dtype, replicas=len(servers)
+            adapters=adapters,
+            in_flight=in_flight,
+            likeliest=True,
+            dtype=dtype,
+            replicas=len(servers),
+            on_device=transfer == "ipc",
         )
         self.patience, self.timeout = patience, timeout
         self._around, self._private = Path(folder or tempfile.gettempdir()), not folder
@@ -131,16 +136,20 @@ class VLLM:
 
     async def update(self, version: int, weights: Mapping[str, Tensor]) -> Receipt:
         """Every server loads the weights; the receipt that all of them gave."""
-        return await self._send(version, partial(write_weights, weights=weights))
+        lendable = weights if self.capabilities.on_device else None
+        return await self._send(version, partial(write_weights, weights=weights), lendable)
 
     async def load_adapter(self, version: int, weights: Mapping[str, Tensor], config: Mapping[str, Any]) -> Receipt:
         """Every server loads the adapter; the receipt that all of them gave."""
         return await self._send(version, partial(write_adapter, weights=weights, config=config))
 
-    async def _send(self, version: int, write: Callable[[Path, str], Path]) -> Receipt:
+    async def _send(
+        self, version: int, write: Callable[[Path, str], Path], weights: Mapping[str, Tensor] | None = None
+    ) -> Receipt:
+        """weights: of the trainer's own, to be lent as they are; servers that come back later get what was written."""
         tag = f"{self._run}:{version}"
         path = await asyncio.to_thread(lambda: write(self._folder(), f"{self._run}-{version}-{uuid.uuid4().hex[:8]}"))
-        receipts = await asyncio.gather(*(self._push(server, path, tag) for server in self.servers))
+        receipts = await asyncio.gather(*(self._push(server, path, tag, weights) for server in self.servers))
         for server, receipt in zip(self.servers, receipts, strict=True):
             if receipt != receipts[0]:
                 raise ModelError(f"{server.url} loaded other weights than {self.servers[0].url}")
@@ -184,7 +193,9 @@ class VLLM:
             self._own.remove()
             self._own = None
 
-    async def _push(self, server: Server, path: Path, tag: str) -> Receipt:
+    async def _push(
+        self, server: Server, path: Path, tag: str, weights: Mapping[str, Tensor] | None = None
+    ) -> Receipt:
         """Weights for one server, waiting for it where it is gone."""
 
         async def push() -> Receipt:
@@ -192,7 +203,7 @@ class VLLM:
             try:
                 if path.is_dir():
                     return await server.load_adapter(self._session.client, path, receipts, tag)
-                return await server.push(self._session.client, path, receipts, tag, self.capabilities.in_flight)
+                return await server.push(self._session.client, path, receipts, tag, self.capabilities.in_flight, weights)
             finally:
                 shutil.rmtree(receipts, ignore_errors=True)
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any
 
 import httpx
 import torch
+from torch import Tensor
 
 from burnish.config.sections import SamplingSection
 from burnish.errors import ModelError
@@ -115,9 +116,18 @@ class Server:
             raise OtherWeights(f"{self.url} drew a completion while its weights changed from {before} to {after}")
         return _completion(self.url, ids, answer, tag, getattr(sampling, "likeliest", 0))
 
-    async def push(self, client: httpx.AsyncClient, path: Path, receipts: Path, tag: str, keep: bool) -> Receipt:
+    async def push(
+        self,
+        client: httpx.AsyncClient,
+        path: Path,
+        receipts: Path,
+        tag: str,
+        keep: bool,
+        weights: Mapping[str, Tensor] | None = None,
+    ) -> Receipt:
         """Let it load a file; what its workers say they loaded. keep: requests are frozen meanwhile, and go on with the new
-        weights; else they are waited for. ModelError where the server refuses or its workers disagree."""
+        weights; else they are waited for. weights: what the file holds, to be lent from where they lie. ModelError where the
+        server refuses or its workers disagree."""
         if self.tag is None:
             await self._meet(client, receipts)
         await self._post(client, f"/pause?mode={'keep' if keep else 'wait'}", None)
@@ -125,7 +135,7 @@ class Server:
             await self._open(client)
             self.coming = tag
             try:
-                await self._transfer(client, path, receipts)
+                await self._transfer(client, path, receipts, weights)
             except BaseException:
                 await self._give_up(client)
                 raise
@@ -186,11 +196,13 @@ class Server:
             with suppress(ModelError, Unreachable):  # it may have ended by itself
                 await self._post(client, path, body)
 
-    async def _transfer(self, client: httpx.AsyncClient, path: Path, receipts: Path) -> None:
+    async def _transfer(
+        self, client: httpx.AsyncClient, path: Path, receipts: Path, weights: Mapping[str, Tensor] | None = None
+    ) -> None:
         """Weights, by their path, over the wire or out of lent memory."""
         wire = self.wire
         if self.transfer == "ipc":
-            chunks = lent(read_weights(path), self.gpus)
+            chunks = lent(read_weights(path) if weights is None else weights.items(), self.gpus)
             while (chunk := await in_thread(lambda: next(chunks, None))) is not None:
                 await self._post(client, "/update_weights", {"update_info": {"receipts": str(receipts), **chunk}})
             return

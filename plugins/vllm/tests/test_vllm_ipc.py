@@ -79,6 +79,20 @@ def test_weights_are_lent(start: Start, played: None) -> None:
     assert second.asked["/update_weights"] > second.asked["/start_weight_update"] == second.asked["/finish_weight_update"] == 2
 
 
+def test_the_trainers_own_tensors_are_lent(start: Start, played: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are asked for where they lie; nobody reads the file, which is for servers that come back."""
+    monkeypatch.setattr("burnish_vllm.server.read_weights", lambda _: pytest.fail("the file was read"))
+    backend, weights = backend_of(start()), weights_of(1)
+    assert backend.capabilities.on_device
+    assert not VLLM(transfer="gloo").capabilities.on_device
+
+    async def session() -> None:
+        assert await backend.update(0, weights) == Receipt.of(0, weights)
+        await backend.close()
+
+    asyncio.run(session())
+
+
 def test_what_is_lent_and_the_server_does_not_know(start: Start, played: None) -> None:
     """It is refused in the middle; of what came before nothing counts for the next update."""
     server = start()
