@@ -85,7 +85,10 @@ def test_the_cap_of_refills_is_kept_and_said(
 ) -> None:
     """Two prompts and no more than two in their place, also where late groups are cut."""
 
+    calls = iter(range(20))  # enough for two rollout batches
+
     def same(completions: list[str], **_: Any) -> list[float]:
+        next(calls)
         return [1.0] * len(completions)
 
     monkeypatch.setattr("burnish.rollout.batches.EMPTY", 2)
@@ -233,3 +236,11 @@ def test_the_model_draws_in_the_precision_and_with_the_seed_of_training(
     config = make_config(**online(epochs=1)) | {"train": {"batch_size": 8, "steps": 1, "precision": "bf16", "seed": 5}}
     burnish.train(config, data=QUESTIONS, observers=[Looks()])
     assert within == [torch.bfloat16]
+
+
+def test_an_advantage_that_reads_values_has_them_though_nothing_else_does(make_config: MakeConfig) -> None:
+    """One step a rollout batch: no loss needs to know what the critic said before."""
+    changes: dict[str, Any] = {"objective": [{"grpo": {}}, {"value": {}}]}
+    config = make_config(**online(epochs=1, advantage="gae") | changes) | {"train": {"batch_size": 8, "steps": 1}}
+    result = burnish.train(config, data=QUESTIONS)
+    assert all("old_value" in one.tokens for one in Journal(result.path / "rollouts").read(0) or ())
