@@ -244,3 +244,9 @@ def test_an_advantage_that_reads_values_has_them_though_nothing_else_does(make_c
     config = make_config(**online(epochs=1, advantage="gae") | changes) | {"train": {"batch_size": 8, "steps": 1}}
     result = burnish.train(config, data=QUESTIONS)
     assert all("old_value" in one.tokens for one in Journal(result.path / "rollouts").read(0) or ())
+
+
+def test_one_pass_of_two_steps_needs_old(make_config: MakeConfig) -> None:
+    config = make_config(**online(epochs=1)) | {"train": {"batch_size": 4, "steps": 2}}
+    result = burnish.train(config, data=QUESTIONS)
+    assert all("old" in one.tokens for one in Journal(result.path / "rollouts").read(0) or ())
