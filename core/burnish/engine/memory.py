@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from burnish.config.sections import OptimizerSection
 
 PROBE_SIDE = 64
-# On a CPU: libraries that only training loads, and what the allocator keeps back between tensors. Fitted: the mean of the first
-# six runs of tests/benchmarks/memory_prediction.py, where it was 32 to 129 MB.
+# On a CPU: libraries that only training loads. Fitted: the mean of the first six runs of tests/benchmarks/memory_prediction.py,
+# where it was 32 to 129 MB. Nothing is added for what a C library keeps back.
 BESIDE_BYTES = 85_000_000
 Micro = list[tuple[Sequence, Mask]]
 
