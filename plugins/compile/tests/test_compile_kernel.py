@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from torch import nn
 from torch._dynamo.utils import counters
 from transformers import AttentionInterface
 
+import burnish
 from burnish.batch.attention import NAME, tree_attention
 from burnish.errors import ModelError
 from burnish.testing import evaluate, tiny_model, tiny_tokenizer
@@ -51,6 +54,47 @@ def test_the_same_numbers_compiled_once() -> None:
         graphs.append(counters["stats"]["unique_graphs"])
     assert graphs[0] > 0
     assert graphs[1] == graphs[2]
+
+
+class Steady:
+    """An observer that lets nothing be compiled again after so many steps; graphs: how many there were after each."""
+
+    def __init__(self, after: int) -> None:
+        self.after = after
+        self.graphs: list[int] = []
+
+    def step_finished(self, run: Any, step: Any) -> None:
+        self.graphs.append(counters["stats"]["unique_graphs"])
+        if step.step == self.after:
+            torch._dynamo.config.error_on_recompile = True
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_a_run_compiles_nothing_in_its_later_steps(checkpointing: bool, tmp_path: Path) -> None:
+    """Every step has rows, trees and micro-batches of other sizes."""
+    steady = Steady(2)
+    config = {
+        "model": {"kernels": [{"compile": {"backend": "eager"}}]},
+        "objective": [{"dpo": {}}],
+        "reference": {"cache": False},
+        "train": {
+            "batch_size": 3,
+            "steps": 8,
+            "micro_batch_tokens": 60,
+            "gradient_checkpointing": checkpointing,
+        },
+        "output": str(tmp_path / "run"),
+    }
+    data = [
+        {"prompt": "twice " * (1 + a % 5), "chosen": "yes " * (1 + a % 7), "rejected": "no " * (1 + a % 3)} for a in range(24)
+    ]
+    # Beyond its limit torch would go on uncompiled without a word.
+    with torch._dynamo.config.patch(fail_on_recompile_limit_hit=True, error_on_recompile=False):
+        burnish.train(config, tiny_model("llama"), tiny_tokenizer(chat=False), data, observers=[steady])
+    assert len(steady.graphs) == 8
+    assert steady.graphs[0] > 0
+    assert steady.graphs[1] == steady.graphs[-1]
 
 
 @pytest.mark.slow
