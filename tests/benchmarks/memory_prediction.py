@@ -68,7 +68,7 @@ def rows(case: Case) -> list[dict[str, Any]]:
         return " ".join("".join(map(chr, draw.integers(97, 123, 4))) for _ in range(draw.integers(words // 2, 2 * words)))
 
     prompt, answer = case.words
-    found = []
+    found: list[dict[str, Any]] = []
     for row in range(64):
         one = {"prompt": text(prompt)}
         if case.objective in ("dpo", "bradley_terry"):
