@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from peft import PeftConfig
 from torch import nn
 
 from burnish.config.sections import AdapterSection, ModelSection
@@ -21,6 +20,7 @@ from burnish.engine.rundir import RunDirectory
 from burnish.errors import RunError
 from burnish.model.adapters import has_adapter
 from burnish.model.loading import load_policy, load_tokenizer
+from burnish.model.peft_without_hub import PeftConfig
 from burnish.model.tasks import PEFT_TYPES
 from burnish.model.values import is_of_value_head
 

@@ -12,13 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
-from peft.tuners.lora import LoraLayer
-from peft.tuners.tuners_utils import BaseTunerLayer
-from peft.utils.other import AuxiliaryTrainingWrapper
 from torch import Tensor, nn
 
 from burnish.errors import ModelError
+from burnish.model.peft_without_hub import (
+    AuxiliaryTrainingWrapper,
+    BaseTunerLayer,
+    LoraConfig,
+    LoraLayer,
+    PeftConfig,
+    PeftModel,
+    get_peft_model,
+)
 from burnish.model.tasks import PEFT_TYPES, task_of_model
 
 NAME = "default"

@@ -10,13 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from peft.tuners.lora import LoraLayer
-from peft.tuners.tuners_utils import BaseTunerLayer
-from peft.utils.other import AuxiliaryTrainingWrapper
 from torch import Tensor, nn
 
 from burnish.errors import ModelError
 from burnish.model.adapters import active_adapters, has_adapter
+from burnish.model.peft_without_hub import AuxiliaryTrainingWrapper, BaseTunerLayer, LoraLayer
 
 PREFIX = "base_model.model."
 
