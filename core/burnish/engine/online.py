@@ -340,4 +340,4 @@ class Rollouts:
         """Units of other sources in every step batch, by the weights of the sources."""
         weights = {name: section.weight for name, section in self.config.data.items()}
         share = sum(weights[name] for name in others) / sum(weights[name] for name in self.online.section.sources)
-        return max(1, math.ceil(share * self.config.train.batch_size))
+        return math.ceil(share * self.config.train.batch_size)
