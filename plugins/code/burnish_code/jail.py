@@ -78,7 +78,6 @@ def _by_namespaces(jail: Jail, machine: Machine) -> None:
         _end_like(program)
     os.chdir(SCRATCH)
     _limit(jail)
-    kernel.drop_capabilities()
     if root:
         # An account that nobody has, another for every program, so that the limit of processes counts only its own.
         account = UNUSED_UID + jail.number
@@ -92,7 +91,6 @@ def _by_landlock(jail: Jail, machine: Machine) -> None:
     """No namespaces: a program that may read the system and nothing else, write no file, and start no process."""
     os.chdir("/")
     _limit(jail)
-    kernel.drop_capabilities()
     kernel.no_new_privileges()
     readable = [path for path in (*SYSTEM, *jail.readable) if os.path.exists(path)]
     kernel.landlock(readable, [path for path in DEVICES if os.path.exists(path)])
@@ -157,6 +155,7 @@ def _become(jail: Jail, instructions: bytes) -> None:
     os.dup2(silence, 2)
     os.closerange(complaints + 1, 256)
     kernel.no_new_privileges()
+    kernel.drop_capabilities()
     kernel.seccomp(instructions)
     try:
         os.execve(jail.command[0], jail.command, environment)

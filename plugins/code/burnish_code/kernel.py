@@ -14,10 +14,10 @@ NEW_MOUNTS, NEW_UTS, NEW_IPC, NEW_USER, NEW_PIDS, NEW_NET = 0x20000, 0x4000000, 
 MS_NOSUID, MS_NODEV, MS_BIND, MS_REC, MS_PRIVATE = 2, 4, 4096, 16384, 1 << 18
 MNT_DETACH = 2
 
-PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 1, 22, 24, 38
+PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 1, 22, 38
 SECCOMP_MODE_FILTER = 2
 SIGKILL = 9
-LAST_CAPABILITY = 63
+CAPABILITIES_VERSION = 0x20080522
 
 SYS_MOUNT_SETATTR = 442  # the same on every architecture, as all calls since Linux 5
 AT_RECURSIVE = 0x8000
@@ -27,8 +27,9 @@ SYS_LANDLOCK_CREATE, SYS_LANDLOCK_ADD, SYS_LANDLOCK_RESTRICT = 444, 445, 446
 LANDLOCK_VERSION = 1
 LANDLOCK_PATH_BENEATH = 1
 FS_EXECUTE, FS_WRITE_FILE, FS_READ_FILE, FS_READ_DIR = 1, 2, 4, 8
-FS_RIGHTS = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1 << 15) - 1, 5: (1 << 16) - 1}
-"""All rights over files that each version of Landlock knows; later versions know those of the fifth."""
+FS_RIGHTS = {3: (1 << 15) - 1, 4: (1 << 15) - 1, 5: (1 << 16) - 1}
+"""All rights over files that each version of Landlock knows; later versions know those of the fifth. Those before let any file
+be emptied."""
 NET_RIGHTS = 3  # bind and connect TCP; from version 4
 SCOPES = 3  # abstract sockets and signals; from version 6
 
@@ -55,9 +56,9 @@ def no_new_privileges() -> None:
 
 
 def drop_capabilities() -> None:
-    """No program that is run from here on has a capability, not even root's."""
-    for capability in range(LAST_CAPABILITY + 1):
-        LIBC.prctl(PR_CAPBSET_DROP, ctypes.c_ulong(capability), 0, 0, 0)  # fails for those that this kernel does not know
+    """Give up all. Where there are no new privileges, none comes back: neither root's nor one that was to be inherited."""
+    header, none = (ctypes.c_uint32 * 2)(CAPABILITIES_VERSION, 0), (ctypes.c_uint32 * 6)()
+    _done("give up capabilities", LIBC.capset(header, none))
 
 
 def unshare(flags: int) -> None:
@@ -97,6 +98,8 @@ def landlock_version() -> int:
 def landlock(readable: list[str], devices: list[str]) -> None:
     """From here on only `readable` can be read and run from, and only `devices` written to; no TCP, if it knows of it."""
     version = landlock_version()
+    if version < min(FS_RIGHTS):
+        raise OSError(f"Landlock {version} of this kernel lets files be emptied; it takes Linux 6.2")
     rights = FS_RIGHTS[min(version, max(FS_RIGHTS))]
     ruleset = (ctypes.c_uint64 * 3)(rights, NET_RIGHTS if version >= 4 else 0, SCOPES if version >= 6 else 0)
     size = ctypes.c_size_t(24 if version >= 6 else 16 if version >= 4 else 8)

@@ -18,14 +18,16 @@ from burnish_code.sandbox import Sandbox
 
 FENCED = re.compile(r"```(?:python3?|py)?[ \t]*\n(.*?)(?:```|\Z)", re.DOTALL | re.IGNORECASE)
 # Output and errors go nowhere, apart from the marks of tests that passed. Their secret is out of the program's sight as long as
-# it does not search the interpreter that runs it.
+# it does not search the interpreter that runs it: its input can be read once only, and what the tests are run with is the
+# interpreter's own, whatever the program calls by these names.
 STATEMENTS = """
 import json, os, sys
-def run():
+def run(compile=compile, enumerate=enumerate, exec=exec, write=os.write):
     given = json.loads(sys.stdin.buffer.read())
     marks = os.dup(1)
-    silence = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(silence, 1)
+    silence = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1):
+        os.dup2(silence, standard)
     space = {"__name__": "__program__"}
     try:
         for text in (given["setup"], given["program"]):
@@ -37,7 +39,7 @@ def run():
             exec(compile(test, "test", "exec"), space)
         except BaseException:
             continue
-        os.write(marks, f"{given['secret']} {place}\\n".encode())
+        write(marks, f"{given['secret']} {place}\\n".encode())
 run()
 """
 # The program comes before its input, in the same file, so that neither has to fit into an argument.

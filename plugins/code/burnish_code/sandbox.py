@@ -73,16 +73,17 @@ class Sandbox:
         with tempfile.TemporaryDirectory(prefix="burnish-code-") as root, tempfile.TemporaryFile() as source:
             os.chmod(root, 0o755)  # for the program, which may be another user
             source.write(given)
-            source.seek(0)
+            source.flush()
             command = [sys.executable, "-I", "-S", "-B", "-c", ENTER, json.dumps(asdict(self._jail(root, arguments)))]
-            process = subprocess.Popen(
-                [*command, str(Path(__file__).parents[1])],
-                stdin=source,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                start_new_session=True,
-                env={},
-            )
+            with open(f"/proc/self/fd/{source.fileno()}", "rb") as to_be_read:  # not to be written to, as `source` itself
+                process = subprocess.Popen(
+                    [*command, str(Path(__file__).parents[1])],
+                    stdin=to_be_read,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    start_new_session=True,
+                    env={},
+                )
             try:
                 written, ending = self._read(process)
             finally:

@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
-from burnish_code import sandbox
+from burnish_code import kernel, sandbox
 from burnish_code.jail import UNUSED_UID, Jail
 from burnish_code.programs import program_in, read_tests
 from burnish_code.reward import Code
@@ -55,6 +56,52 @@ except OSError:
     print(made, flush=True)
     os._exit(0)
 """
+# The secret of the marks stands in what the interpreter that runs the tests has read.
+READS_ITS_INPUT_AGAIN = """
+import json, os
+os.lseek(0, 0, 0)
+given = json.loads(os.read(0, 10**6))
+for place in range(2):
+    for fd in range(3, 64):
+        try:
+            os.write(fd, f"{given['secret']} {place}\\n".encode())
+        except OSError:
+            pass
+"""
+# System V's memory: 50 MB, filled and let go of, eight times. It stays until the queues that it belongs to are gone.
+HOARDS = """
+import ctypes
+C = ctypes.CDLL(None)
+C.shmat.restype = ctypes.c_void_p
+held = 0
+for _ in range(8):
+    id = C.shmget(0, 50 << 20, 0o1600)
+    if id >= 0:
+        at = C.shmat(id, None, 0)
+        ctypes.memset(at, 1, 50 << 20)
+        C.shmdt(ctypes.c_void_p(at))
+        held += 50
+print(held)
+"""
+# A process that hands all of its capabilities on, as some containers do.
+GENEROUS = """
+import ctypes, sys
+sys.path[:0] = sys.argv[3:]
+from burnish_code.sandbox import Sandbox
+header, values = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+capget, capset = ctypes.CDLL(None).capget, ctypes.CDLL(None).capset
+capget(header, values)
+values[2], values[5] = values[1], values[4]
+assert capset(header, values) == 0
+sandbox = Sandbox(isolation=sys.argv[1], time_limit=20.0, memory_mb=512, processes=4)
+print(sandbox.run(["-c", sys.argv[2]]).written.decode())
+"""
+CAPABILITIES = """
+import ctypes
+values = (ctypes.c_uint32 * 6)()
+ctypes.CDLL(None).capget((ctypes.c_uint32 * 2)(0x20080522, 0), values)
+print([*values])
+"""
 UNFIT = [{"time_limit": 0}, {"memory_mb": 1}, {"processes": 0}, {"score": "some"}, {"isolation": "no"}]
 
 
@@ -79,7 +126,7 @@ def run(isolation: Isolation, program: str, time_limit: float = PATIENT, **limit
 def tried(isolation: Isolation, program: str, **limits: Any) -> str:
     """What came of an expression in a program: its value, or the name of the error."""
     code = f"try:\n    print({program})\nexcept BaseException as error:\n    print(type(error).__name__)"
-    return run(isolation, f"import os, socket, ctypes\n{code}", **limits).written.decode().strip()
+    return run(isolation, f"import ctypes, fcntl, os, socket\n{code}", **limits).written.decode().strip()
 
 
 def test_statements(reward: Code) -> None:
@@ -126,6 +173,10 @@ def test_the_last_block_is_the_program() -> None:
         "print('0\\n1\\n' * 9)",
         "import os\nfor fd in range(3, 64):\n    try:\n        os.write(fd, b'0\\n1\\n')\n    except OSError:\n        pass",
         "__builtins__['AssertionError'] = ValueError",
+        "__builtins__['exec'] = print",
+        "import builtins\nbuiltins.enumerate = lambda tests: [(0, ''), (1, '')]",
+        "import builtins\nmine = compile('', '', 'exec')\nbuiltins.compile = lambda *_: mine",
+        READS_ITS_INPUT_AGAIN,
     ],
 )
 def test_cheap_tricks_do_not_pass(reward: Code, program: str) -> None:
@@ -157,6 +208,19 @@ def test_endless_output_is_cut(isolation: Isolation) -> None:
 def test_memory_is_limited(isolation: Isolation) -> None:
     assert tried(isolation, "len(bytearray(10 ** 9))", memory_mb=256) == "MemoryError"
     assert tried(isolation, "len(bytearray(10 ** 7))", memory_mb=256) == str(10**7)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        ("os.memfd_create('x')", "PermissionError"),
+        ("ctypes.CDLL(None).semget(0, 32000, 0o1600)", "-1"),
+        ("ctypes.CDLL(None).msgget(0, 0o1600)", "-1"),
+    ],
+)
+def test_nothing_holds_memory_that_no_limit_counts(isolation: Isolation, call: str, said: str) -> None:
+    assert tried(isolation, call) == said
+    assert run(isolation, HOARDS, memory_mb=128).written == b"0\n"
 
 
 def test_a_sleeper_and_a_spinner_are_stopped(isolation: Isolation) -> None:
@@ -210,6 +274,33 @@ def test_nothing_is_written_but_scratch(isolation: Isolation, tmp_path: Path) ->
         assert tried(isolation, "open('/tmp/mine', 'w').write('x' * 10 ** 8)") == "OSError"
 
 
+@pytest.mark.parametrize("call", ["os.chmod({}, 0o777)", "os.utime({}, (1, 1))", "os.setxattr({}, 'user.x', b'x')"])
+def test_not_even_what_is_known_of_a_file_is_changed(isolation: Isolation, tmp_path: Path, call: str) -> None:
+    """Landlock does not see these calls, by which a program could open the user's files to all, or to nobody."""
+    mine = tmp_path / "mine"
+    mine.touch(0o600)
+    assert tried(isolation, call.format(repr(str(mine)))) in ("FileNotFoundError", "PermissionError")
+
+
+@pytest.mark.parametrize("isolation", ["landlock"], indirect=True)
+def test_no_signal_goes_to_others_by_a_side_door(isolation: Isolation) -> None:
+    """Which Landlock does not see before Linux 6.12, so these are refused even to itself. What is asked beside is not."""
+    assert tried(isolation, "ctypes.CDLL(None).sigqueue(os.getpid(), 0, None)") == "-1"
+    assert tried(isolation, "fcntl.fcntl(os.pipe()[0], fcntl.F_SETOWN, os.getpid())") == "PermissionError"
+    assert tried(isolation, "fcntl.ioctl(socket.socketpair()[0], 0x8901, b'1234')") == "PermissionError"
+    assert tried(isolation, "fcntl.fcntl(os.pipe()[0], fcntl.F_GETFD)") == "1"
+
+
+def test_landlock_that_lets_files_be_emptied_is_not_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel, "syscall", MagicMock(side_effect=[2, AssertionError("it went on")]))
+    with pytest.raises(OSError, match="lets files be emptied"):
+        kernel.landlock([], [])
+
+
+def test_its_input_is_not_written_to(isolation: Isolation) -> None:
+    assert tried(isolation, "os.write(0, b'x')") == "OSError"
+
+
 @pytest.mark.parametrize("call", ["os.kill(os.getppid(), 9)", "os.kill(-1, 9)", "os.setuid(0)", "os.chroot('/tmp')"])
 def test_it_has_no_power_over_others(isolation: Isolation, call: str) -> None:
     # By namespaces its parent is process 1 of its own world, which it cannot kill, and to kill all is to kill nobody else.
@@ -222,6 +313,13 @@ def test_it_is_an_account_that_nobody_has(isolation: Isolation) -> None:
     if isolation == "landlock" or os.geteuid() != 0:
         own = f"(os.getuid(), os.getgid()) == {(os.getuid(), os.getgid())}, []"
     assert tried(isolation, f"({own})") == "(True, [])"
+
+
+def test_no_capability_is_inherited(isolation: Isolation) -> None:
+    places = [str(Path(module.__file__ or "").parents[1]) for module in (burnish, sandbox)]
+    command = [sys.executable, "-c", GENEROUS, isolation, CAPABILITIES, *places]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == str([0] * 6), done.stderr
 
 
 def test_open_files_are_limited(isolation: Isolation) -> None:
