@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from burnish.errors import DataError, did_you_mean
+from burnish_reasoning_gym.answers import evaluators
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,12 @@ class Generator:
     def score(self, answer: str, item: dict[str, Any]) -> float:
         """What the generator gives `answer`, 0 to 1."""
         return float(self._dataset().score_answer(answer, item))
+
+    @property
+    def evaluators(self) -> frozenset[str]:
+        """What it may evaluate an answer with."""
+        kind: Any = type(self._dataset())
+        return evaluators(kind)
 
     def reference(self, index: int) -> str:
         """A text that `find` turns into this generator and index."""

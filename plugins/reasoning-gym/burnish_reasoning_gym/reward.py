@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from burnish_reasoning_gym.answers import UNREADABLE, is_harmless
 from burnish_reasoning_gym.items import find
 
 
@@ -28,11 +29,15 @@ def exact_match(completions: Sequence[Any], answer: Sequence[str | None], **_: A
 
 
 def score(text: str, reference: str) -> float:
-    """One answer, judged by the generator that a row's `item` refers to."""
+    """One answer, judged by the generator that a row's `item` refers to. Where that would evaluate it as Python, it is given
+    values and formulas only."""
     from reasoning_gym.utils import extract_answer
 
     generator, index = find(reference)
-    return generator.score(extract_answer(text) or text.strip(), generator.item(index))
+    item, answer = generator.item(index), extract_answer(text) or text.strip()
+    if answer != item["answer"] and not is_harmless(answer, generator.evaluators):
+        answer = UNREADABLE
+    return generator.score(answer, item)
 
 
 def text_of(said: Any) -> str:
