@@ -60,8 +60,8 @@ def train(
 
     model, tokenizer: in place of what `model.name` would load. data: rows of the source `main`, or of several by name. A text
     as model or data stands for `model.name` or `data.main.source`. rewards: functions to evaluate with, beside the config's.
-    observers: objects with some of the methods `run_started(run)`, `step_finished(run, step)`, `run_finished(run)`, which may
-    return "stop", "save" or "evaluate". overrides: `key.path=value`.
+    observers: objects with some of the methods `run_started(run)`, `step_finished(run, step)`, `run_finished(run)`,
+    `run_stopped(run, error)`; the second may return "stop", "save" or "evaluate". overrides: `key.path=value`.
 
     resume: go on with the run in `output`, from its newest checkpoint or that of `step`; what changed since is refused unless
     `allow_changes`. Raises `BurnishError` for mistakes, and `KeyboardInterrupt`, after saving, when a signal came.
@@ -96,7 +96,7 @@ def _train(
     if accelerator.is_main_process:
         directory.write(run.config, registry.fingerprint())
     start_trackers(accelerator, directory.path.name, run.config.model_dump(mode="json"))
-    with closing(run.batches), rescued(run):
+    with run.observers.told_of_errors(run), closing(run.batches), rescued(run):
         train_loop(run)
         export_model(run)
     run.observers.tell("run_finished", run=run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -66,3 +67,22 @@ def test_one_that_raises_is_named_with_its_line(event: str, who: str) -> None:
     said = rf"an observer of {event} failed: KeyError: '{who}' \(.*test_observers.py:\d+\)"
     with pytest.raises(PluginError, match=said):
         Observers(Registry([], manager.hook), [Raises()]).tell(event, run=None)
+
+
+def test_a_run_that_stops_is_told_of_and_its_error_goes_on() -> None:
+    said: list[str] = []
+    run: Any = SimpleNamespace(progress=SimpleNamespace(say=said.append))
+
+    class Told:
+        def run_stopped(self, run: Any, error: BaseException) -> None:
+            said.append(str(error))
+
+    class Fails:
+        def run_stopped(self, run: Any, error: BaseException) -> None:
+            raise ValueError("not in the mood")
+
+    with pytest.raises(KeyboardInterrupt, match="enough"), Observers(registry(), [Told(), Fails()]).told_of_errors(run):
+        raise KeyboardInterrupt("enough")
+    assert said[0] == "enough"
+    assert said[1].startswith("an observer of run_stopped failed: ValueError: not in the mood")
+    assert len(said) == 2

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from torch.autograd import DeviceType
 
 import burnish
+from burnish.engine.interrupts import Interrupted
 from burnish.engine.profiling import PARTS, Profiler, breakdown
 from burnish.testing import tiny_model, tiny_tokenizer
 
@@ -50,16 +54,21 @@ def test_a_device_has_its_own_clock() -> None:
     assert (found["forward trunk"], found["backward"], found["idle"]) == (3.0, 5.0, 2.0)
 
 
-@pytest.mark.parametrize(("steps", "profiled"), [(1, 1), (3, 2), (6, 3)])
-def test_a_run_is_profiled(steps: int, profiled: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    rows = [{"prompt": f"twice {a} is", "chosen": f" {2 * a}", "rejected": " many"} for a in range(12)]
-    config = {
+def config_of(folder: Path, steps: int) -> dict[str, Any]:
+    return {
         "objective": ["dpo"],
         "reference": {"cache": False},
         "train": {"batch_size": 4, "steps": steps},
-        "output": str(tmp_path / "run"),
+        "output": str(folder / "run"),
     }
-    burnish.train(config, tiny_model(), tiny_tokenizer(chat=False), rows, observers=[Profiler()])
+
+
+ROWS = [{"prompt": f"twice {a} is", "chosen": f" {2 * a}", "rejected": " many"} for a in range(12)]
+
+
+@pytest.mark.parametrize(("steps", "profiled"), [(1, 1), (3, 2), (6, 3)])
+def test_a_run_is_profiled(steps: int, profiled: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    burnish.train(config_of(tmp_path, steps), tiny_model(), tiny_tokenizer(chat=False), ROWS, observers=[Profiler()])
     found = json.loads((tmp_path / "run/profile/breakdown.json").read_text())
     assert found["steps"] == profiled
     assert found["parts"].keys() == {*PARTS, "idle"}
@@ -67,3 +76,16 @@ def test_a_run_is_profiled(steps: int, profiled: int, tmp_path: Path, capfd: pyt
     assert all(found["parts"][part] > 0 for part in ("data", "layout", "forward trunk", "head", "backward", "optimiser"))
     assert (tmp_path / "run/profile/trace.json.gz").stat().st_size > 0
     assert "profile of" in capfd.readouterr().err
+
+
+def test_a_run_that_is_interrupted_leaves_its_profile_and_no_profiler(tmp_path: Path) -> None:
+    class CtrlC:
+        def step_finished(self, run: Any, step: Any) -> None:
+            if step.step == 2:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    watching = [Profiler(), CtrlC()]
+    with pytest.raises(Interrupted):
+        burnish.train(config_of(tmp_path, 6), tiny_model(), tiny_tokenizer(chat=False), ROWS, observers=watching)
+    assert json.loads((tmp_path / "run/profile/breakdown.json").read_text())["steps"] == 1
+    assert not torch.autograd.profiler._is_profiler_enabled

@@ -6,15 +6,17 @@ In: the run, and each finished step. Out: what they ask for. Knows nothing of wh
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, get_args
 
 from burnish.errors import BurnishError, PluginError, did_you_mean, raised
 from burnish.registry.hookspecs import Request
 
 if TYPE_CHECKING:
+    from burnish.engine.run import Run
     from burnish.registry import Registry
 
-EVENTS = ("run_started", "step_finished", "run_finished")
+EVENTS = ("run_started", "step_finished", "run_finished", "run_stopped")
 
 
 class Observers:
@@ -36,6 +38,18 @@ class Observers:
         except Exception as error:
             raise PluginError(f"an observer of {event} failed: {raised(error)}") from error
         return set(_checked(answers, event))
+
+    @contextmanager
+    def told_of_errors(self, run: Run) -> Iterator[None]:
+        """Within it, what is raised is told as `run_stopped` and goes on; an observer that fails hides nothing."""
+        try:
+            yield
+        except BaseException as error:
+            try:
+                self.tell("run_stopped", run=run, error=error)
+            except PluginError as failure:
+                run.progress.say(str(failure))
+            raise
 
     def _ask_live(self, event: str, arguments: dict[str, Any]) -> Iterator[Any]:
         for observer in self._live:

@@ -50,6 +50,10 @@ class Profiler:
         if self._profile is not None:
             self._end(run, run.state.step - self._first)
 
+    def run_stopped(self, run: Run, error: BaseException) -> None:
+        """So has one that was interrupted; torch's profiler must not outlive it."""
+        self.run_finished(run)
+
     def _start(self) -> None:
         activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])]
         self._profile = profile(activities=activities)

@@ -342,3 +342,15 @@ def burnish_run_finished(run: Any) -> None:
         def burnish_run_finished(run):
             print(f"finished: {run.path}")
     """
+
+
+@hookspec
+def burnish_run_stopped(run: Any, error: BaseException) -> None:
+    """Observe a run that ends before its time, after saving: `error` is what was raised, an `Interrupted` for Ctrl-C.
+
+        from burnish import hookimpl
+
+        @hookimpl
+        def burnish_run_stopped(run, error):
+            print(f"{run.path} stopped after step {run.state.step}: {error!r}")
+    """
