@@ -168,6 +168,21 @@ def test_what_cannot_be_read_says_why(text: str, said: str) -> None:
     assert not call.arguments
 
 
+@pytest.mark.parametrize(
+    ("parser", "text"),
+    [
+        (hermes, '<tool_call>{"name": "add", "arguments": '),
+        (llama3, '{"name": "add", "parameters": '),
+        (mistral, "[TOOL_CALLS]add[ARGS]"),
+        (qwen3_coder, '<function=add>{"a": '),
+    ],
+)
+def test_what_is_nested_too_deeply_is_told_too(parser: Parser, text: str) -> None:
+    """As a policy writes that repeats itself: it hears of it as of any other mistake, and its episode goes on."""
+    [call] = parser(text + "[" * 10**5)
+    assert "not valid JSON" in call.error
+
+
 def test_the_template_says_who_reads() -> None:
     registry = load()
     templates = {"<|python_tag|>": llama3, "[TOOL_CALLS]": mistral, "<tool_call>": hermes, "no tools": hermes}

@@ -83,6 +83,7 @@ def test_mistakes_are_told_to_the_policy() -> None:
     assert wrong.failed
     assert "a: Input should be a valid integer" in wrong.text
     assert "c: Extra inputs are not permitted" in wrong.text
+    assert ask(add, a="[" * 10**5).text.endswith("unable to parse string as an integer")
 
 
 def test_what_cannot_be_reached_ends_the_episode() -> None:

@@ -101,7 +101,10 @@ class Json:
         except (ValueError, RecursionError):
             return False
         schema = self.schema if row is None else json.loads(row) if isinstance(row, str) else row
-        return schema is None or bool(_validator(schema).is_valid(value))
+        try:
+            return schema is None or bool(_validator(schema).is_valid(value))
+        except (RecursionError, OverflowError):  # too deep for a schema that repeats itself; a number that is too large, as 1e999
+            return False
 
 
 def _validator(schema: Mapping[str, Any]) -> Any:

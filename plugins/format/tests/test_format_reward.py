@@ -70,6 +70,11 @@ def test_json_in_a_fence_and_deeper_than_python_reads() -> None:
     assert Json()(texts) == [1.0, 0.0, 0.0, 0.0]
 
 
+def test_json_that_no_schema_can_be_held_to_is_not_kept() -> None:
+    assert Json(schema={"items": {"$ref": "#"}})(["[" * 900 + "]" * 900, "[[1]]"]) == [0.0, 1.0]
+    assert Json(schema={"multipleOf": 0.5})(["1e999", "1.5"]) == [0.0, 1.0]
+
+
 def test_a_rows_own_schema_comes_first() -> None:
     given = Json(schema={"type": "string"})
     assert given(["1", "1", '"a"'], schema=[{"type": "integer"}, '{"type": "null"}', None]) == [1.0, 0.0, 1.0]

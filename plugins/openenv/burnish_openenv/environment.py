@@ -65,7 +65,7 @@ class OpenEnv:
         """An action. One that the server refuses as none is told so, and may be tried again."""
         try:
             action = json.loads(said) if self._action == "json" else {self._action: said}
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             return f"Error: an action is JSON: {error}", None, False
         try:
             answer = await self._ask("step", action)

@@ -104,9 +104,9 @@ def test_a_session() -> None:
 
 def test_actions_and_observations_in_other_forms() -> None:
     server = Server()
-    episode = play(server, "not JSON", '{"message": "3"}', action="json", show="left")
+    episode = play(server, "not JSON", "[" * 2000, '{"message": "3"}', action="json", show="left")
     assert "Count.\n\n3<|im_end|>" in TOKENIZER.decode(episode.spans[0].ids)
-    assert episode.said[1]["content"].startswith("Error: an action is JSON")
+    assert [one["content"][:24] for one in episode.said if one["role"] == "user"] == ["Error: an action is JSON"] * 2
     assert episode.outcome == "ok"
     assert server.sessions[0][0] == {"type": "reset", "data": {}}
 

@@ -57,6 +57,8 @@ def mistral(text: str) -> list[ToolCall]:
 
 
 PYTHON_TAG = "<|python_tag|>"
+UNREADABLE = (ValueError, RecursionError)
+"""What JSON raises; the second, where it is nested too deeply."""
 _BLOCK = re.compile(r"<tool_call>\s*(.*?)\s*(?:</tool_call>|\Z)", re.DOTALL)
 _END = re.compile(r"(<\|[a-z_]+\|>|</s>)\s*\Z")
 _SIGNS = (
@@ -101,7 +103,7 @@ def _objects(text: str) -> Iterator[str]:
     while text:
         try:
             _, end = decoder.raw_decode(text)
-        except ValueError:
+        except UNREADABLE:
             end = len(text)
         yield text[:end]
         text = text[end:].lstrip(" ;\n")
@@ -111,9 +113,9 @@ def _read(text: str) -> list[ToolCall]:
     """The calls that a JSON object, or a list of them, stands for."""
     try:
         found = json.loads(text)
-    except ValueError as error:
+        return [_call(one) for one in (found if isinstance(found, list) else [found])]
+    except UNREADABLE as error:
         return [ToolCall(error=f"the call is not valid JSON: {error}")]
-    return [_call(one) for one in (found if isinstance(found, list) else [found])]
 
 
 def _call(found: Any) -> ToolCall:
@@ -129,7 +131,7 @@ def called_with(name: str, given: str, identity: str = "") -> ToolCall:
     """A call of `name`. given: its arguments, as a JSON object."""
     try:
         arguments = json.loads(given)
-    except ValueError as error:
+    except UNREADABLE as error:
         return ToolCall(name=name, error=f"the arguments of {name} are not valid JSON: {error}", identity=identity)
     if not isinstance(arguments, dict):
         return ToolCall(name=name, error=f"the arguments of {name} are not an object with their names", identity=identity)

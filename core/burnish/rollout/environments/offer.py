@@ -134,7 +134,7 @@ def _read(value: Any) -> Any:
         return value
     try:
         return WORDS[value] if value in WORDS else json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return value
 
 
