@@ -103,6 +103,14 @@ def test_messages_lose_the_nulls_that_arrow_fills_in_and_text_parts_are_joined()
     assert message({"role": "user", "content": parts})["content"] == "ab"
 
 
+def test_a_message_says_something() -> None:
+    with pytest.raises(RowError, match="'content' in the message of 'assistant'; its keys are role, text"):
+        message({"role": "assistant", "text": "4"})
+    with pytest.raises(RowError, match="text in 'content' of the message of 'user'; found int 4"):
+        message({"role": "user", "content": 4})
+    assert message({"role": "assistant", "thinking": "two and two"})["content"] == ""
+
+
 def test_a_single_message_and_a_chat_with_a_label_are_understood() -> None:
     preference = builtin.preference.convert({"prompt": [ASK], "chosen": FOUR, "rejected": FIVE})
     assert preference == kinds.Preference((ASK,), (FOUR,), (FIVE,))

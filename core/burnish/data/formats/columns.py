@@ -13,6 +13,7 @@ from burnish.data.examples import Message, Row, RowError, Said, Side, same_form
 from burnish.data.prefix import common_prefix
 
 SIDE = ("tools", "images", "image", "chat_template_kwargs", "weight", "margin")
+SAYING = ("tool_calls", "function_call", "reasoning_content", "reasoning", "thinking")  # what a message may say without content
 
 
 def is_message(value: Any) -> bool:
@@ -62,11 +63,15 @@ IDS = list_of(Check("token ids", lambda value: isinstance(value, int) and not is
 
 def message(value: Mapping[str, Any]) -> Message:
     """One message; None entries (Arrow fills absent keys with them) are taken out, text parts joined, arguments of calls
-    that are JSON text read, since chat templates write them as JSON themselves."""
+    that are JSON text read, since chat templates write them as JSON themselves. RowError for one that says nothing."""
     clean: Message = _without_none(value)
     content = clean.get("content")
     if isinstance(content, list) and all(isinstance(part, Mapping) and part.get("type") == "text" for part in content):
         clean["content"] = "".join(str(part.get("text", "")) for part in content)
+    elif content is None and not any(clean.get(key) for key in SAYING):
+        raise RowError(f"expected 'content' in the message of '{clean['role']}'; its keys are {', '.join(map(str, clean))}")
+    elif not isinstance(content, str | list | None):
+        raise RowError(f"expected text in 'content' of the message of '{clean['role']}'; found {brief(content)}")
     clean.setdefault("content", "")
     for call in clean.get("tool_calls", ()):
         function = call.get("function", call)
