@@ -70,6 +70,20 @@ def test_held_out_rows_from_a_file_or_another_split(build: Build, write_rows: Wr
         assert [example.columns["answer"] for example in data.holdout_rows["main"]] == [0, 1, 2]
 
 
+def test_held_out_rows_that_cannot_be_used_are_told_of(build: Build, write_rows: Write) -> None:
+    rows = numbered(3)
+    other = write_rows([*rows, {**rows[0], "completion": "b" * 99}], "other.jsonl")
+    data = build(main={"source": str(write_rows(numbered(6))), "holdout": str(other)}, render={"max_length": 64})
+    *_, kept, dropped = data.report.lines()
+    assert kept == "main, held out: 3 of 4 rows are evaluated on"
+    assert dropped.startswith("  1 dropped, longer than render.max_length")
+
+
+def test_given_rows_have_no_splits(build: Build) -> None:
+    with pytest.raises(DataError, match=r"data.main.holdout: given rows have no split 'test'"):
+        build(main={"holdout": "test"}, rows={"main": numbered(3)})
+
+
 def test_limit_takes_the_first_rows(build: Build) -> None:
     assert build(main={"limit": 3}, rows={"main": numbered(9)}).report.sources["main"].rows == 3
 

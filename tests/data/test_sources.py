@@ -100,6 +100,26 @@ def test_folders_patterns_and_splits(registry: Registry, write_rows: Write, tmp_
         opened(registry, tmp_path, split="validation")
 
 
+def test_no_split_of_what_is_not_divided(registry: Registry, write_rows: Write, tmp_path: Path) -> None:
+    import datasets
+
+    path = write_rows(ROWS, "rows.jsonl")
+    datasets.Dataset.from_list(ROWS).save_to_disk(str(tmp_path / "one"))
+    for place in (path, tmp_path / "r*.jsonl", tmp_path / "one", "reasoning-gym"):
+        with pytest.raises(DataError, match="has no split 'test': name a file of its own, or hold out a fraction"):
+            opened(registry, place, split="test")
+    near = write_rows(ROWS, "test.jsonl")
+    with pytest.raises(DataError, match=rf"has no split 'test': name a file of its own, such as {near}"):
+        opened(registry, path, split="test")
+
+
+def test_a_source_that_fails_between_its_rows(tmp_path: Path) -> None:
+    (tmp_path / "failing.py").write_text("def rows():\n    yield {'text': 'a'}\n    raise KeyError('gone')\n")
+    source = opened(load(run_code=True), f"{tmp_path}/failing.py:rows")
+    with pytest.raises(DataError, match=r"failing.py:rows' with {} failed: KeyError: 'gone'"):
+        rows_of(source)
+
+
 def test_a_folder_without_split_names_is_all_train(registry: Registry, write_rows: Write, tmp_path: Path) -> None:
     write_rows(ROWS[:1], "a.jsonl")
     write_rows(ROWS[1:], "b.jsonl")

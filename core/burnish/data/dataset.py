@@ -33,13 +33,14 @@ RowPlace: TypeAlias = tuple[str, int, int]
 
 @dataclass(frozen=True)
 class _Source:
-    """One source of the config. The held-out units' reader may be another than the source's own."""
+    """One source of the config. The held-out units' reader may be another than the source's own; it then has a report too."""
 
     share: Share
     reader: Reader
     report: SourceReport
     held_out: list[Unit]
     held_reader: Reader
+    held_report: SourceReport | None = None
 
 
 class TrainData:
@@ -95,7 +96,8 @@ class TrainData:
     @property
     def report(self) -> DataReport:
         """What became of all rows; of a stream, of those read so far."""
-        return DataReport({name: source.report for name, source in self._sources.items()})
+        apart = {name: source.held_report for name, source in self._sources.items() if source.held_report is not None}
+        return DataReport({name: source.report for name, source in self._sources.items()}, apart)
 
     @cached_property
     def fingerprints(self) -> dict[str, str]:
@@ -133,6 +135,10 @@ def build_dataset(
     unknown = sorted(set(data or {}) - set(config.data))
     if unknown:
         raise DataError(f"rows were given for source '{unknown[0]}', which the config does not have: {', '.join(config.data)}")
+    for name in data or {}:
+        holdout = config.data[name].holdout
+        if isinstance(holdout, str) and holdout.isidentifier():
+            raise DataError(f"data.{name}.holdout: given rows have no split '{holdout}'; hold out a fraction, or name a file")
     readers = {name: open_reader(name, section, registry, (data or {}).get(name)) for name, section in config.data.items()}
     if accept is not None:
         accept({name: reader.kind for name, reader in readers.items()})
@@ -143,7 +149,7 @@ def build_dataset(
 
 
 def _open(reader: Reader, section: SourceSection, renderer: Renderer, registry: Registry, seed: int) -> _Source:
-    name = reader.name
+    name, held_report = reader.name, None
     fraction = 0.0 if isinstance(section.holdout, str) else section.holdout or 0.0
     if section.streaming:
         report = reader.report()
@@ -156,9 +162,10 @@ def _open(reader: Reader, section: SourceSection, renderer: Renderer, registry: 
         share = Share(name, section.weight, len(prepared.units), partial(SizedDraws, prepared.units, name, seed))
     if isinstance(section.holdout, str):
         held_reader = open_reader(name, held_out_section(section, section.holdout, reader.format), registry)
-        held_out = list(prepare(held_reader, renderer).units)
+        apart = prepare(held_reader, renderer)
+        held_out, held_report = list(apart.units), apart.report
     report.held_out = len(held_out)
-    return _Source(share, reader, report, held_out, held_reader)
+    return _Source(share, reader, report, held_out, held_reader, held_report)
 
 
 def _held_of_stream(reader: Reader, renderer: Renderer, fraction: float) -> list[Unit]:

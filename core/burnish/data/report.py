@@ -104,10 +104,15 @@ class SourceReport:
 
 @dataclass
 class DataReport:
-    """The reports of all sources, by name."""
+    """The reports of all sources, by name, and of held-out rows that stand apart from them."""
 
     sources: dict[str, SourceReport]
+    held_out: Mapping[str, SourceReport] = field(default_factory=dict)
 
     def lines(self) -> list[str]:
-        """The reports in words."""
-        return [line for source in self.sources.values() for line in source.lines()]
+        """The reports in words; of rows that stand apart, what became of those that are not as they should be."""
+        lines = [line for source in self.sources.values() for line in source.lines()]
+        for name, report in self.held_out.items():
+            _, *told = report.lines()
+            lines += [f"{name}, held out: {report.kept} of {report.rows} rows are evaluated on", *told] if told else []
+        return lines

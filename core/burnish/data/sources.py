@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count, islice
 from pathlib import Path
 from threading import Lock
@@ -104,6 +104,8 @@ def _from_path(wanted: str, section: SourceSection) -> RowSource | None:
         if path.exists() or path.is_absolute() or wanted.startswith((".", "~")) or suffix_of(path) in READERS:
             raise DataError(f"there is no data at {path.absolute()}.{_beside(path)}")
         return None
+    if not path.is_dir():
+        _refuse_split(section, files[0].parent)
     delimiter = section.delimiter
     numeric = {section.columns.get(name, name) for name in NUMERIC}
 
@@ -117,6 +119,17 @@ def _from_path(wanted: str, section: SourceSection) -> RowSource | None:
 
     sizes = ", ".join(f"{file.name} ({file.stat().st_size} bytes)" for file in files)
     return RowSource(wanted, read, lambda: f"{files_hash(files)}|{delimiter}", sizes)
+
+
+def _refuse_split(section: SourceSection, folder: Path | None = None) -> None:
+    """DataError where a split is asked for of rows that have none: all would come, those that are trained on among them."""
+    split = section.split
+    if split == "train":
+        return
+    files = sorted(path for path in folder.iterdir() if suffix_of(path) in READERS) if folder else []
+    near = next((path for path in files if _names_split(path.relative_to(path.parent), split)), None)
+    remedy = f"name a file of its own, such as {near}" if near else "name a file of its own, or hold out a fraction of the rows"
+    raise DataError(f"'{section.source}' is not divided into splits, so it has no split '{split}': {remedy}")
 
 
 def _beside(path: Path) -> str:
@@ -160,12 +173,15 @@ def _from_saved(path: Path, section: SourceSection) -> RowSource:
         if section.split not in data:
             raise DataError(f"{path} has no split '{section.split}'. {did_you_mean(section.split, data)}")
         data = data[section.split]
+    else:
+        _refuse_split(section)
     return _from_rows(lambda: data, str(path))
 
 
 def _from_plugin(wanted: str, section: SourceSection, registry: Registry) -> RowSource | None:
     if not is_custom(wanted) and all(record.name != wanted for record in registry.records(SourceRecord)):
         return None
+    _refuse_split(section)
     target = registry.find(SourceRecord, wanted)
 
     def make() -> Iterable[Row]:
@@ -178,7 +194,17 @@ def _from_plugin(wanted: str, section: SourceSection, registry: Registry) -> Row
         return made
 
     rows = make()
-    return _from_rows(make if isinstance(rows, Iterator) else lambda: rows, wanted)
+    source = _from_rows(make if isinstance(rows, Iterator) else lambda: rows, wanted)
+
+    def read() -> Iterator[tuple[Place, Row]]:
+        try:
+            yield from source.read()
+        except BurnishError:
+            raise
+        except Exception as error:
+            raise DataError(f"source '{wanted}' with {section.options} failed: {raised(error)}") from error
+
+    return replace(source, read=read)
 
 
 def _from_hub(wanted: str, section: SourceSection, registry: Registry) -> RowSource:
