@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
-from burnish.batch.layout import lay_out
+from burnish.batch.layout import lay_out, sent
 from burnish.data.units import Sequence
 from burnish.errors import ModelError
 
@@ -41,3 +46,17 @@ def test_what_cannot_be_laid_out_is_refused() -> None:
         lay_out([sequence()], "tree")
     with pytest.raises(ModelError, match="images"):
         lay_out([Sequence(np.array([1]), {}, inputs={"pixel_values": 0})], "tree")
+
+
+def test_what_has_no_numbers_is_sent_to_a_gpu_without_pinned_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch pins nothing of the kind: on a GPU no micro-batch could be rehearsed."""
+    asked: list[str] = []
+
+    def to(tensor: Tensor, device: str, **_: Any) -> Tensor:
+        asked.append(device)
+        return tensor
+
+    monkeypatch.setattr(Tensor, "to", to)
+    with FakeTensorMode():  # type: ignore[no-untyped-call]
+        sent(torch.zeros(3), "cuda")
+    assert asked == ["cuda"]

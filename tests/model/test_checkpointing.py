@@ -84,6 +84,23 @@ def test_offloading_changes_no_gradient_and_leaves_weights_alone() -> None:
     assert not weights & {tensor.untyped_storage().data_ptr() for tensor in moved}
 
 
+def test_offloading_can_be_rehearsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tensors without numbers lie at no address, so weights are told apart by their storages."""
+    moved: list[Tensor] = []
+    like = torch.empty_like
+
+    def noted(tensor: Tensor, **keywords: Any) -> Tensor:
+        moved.append(tensor)
+        return like(tensor, **keywords)
+
+    with FakeTensorMode():  # type: ignore[no-untyped-call]
+        weight, states = nn.Parameter(torch.empty(4, 4)), torch.empty(3, 4)
+        monkeypatch.setattr(torch, "empty_like", noted)
+        with offloaded([weight], CPU, smallest_bytes=0):
+            states @ weight @ weight.T
+    assert [list(tensor.shape) for tensor in moved] == [[3, 4], [3, 4]]
+
+
 def test_without_a_gpu_there_is_nothing_to_offload() -> None:
     if torch.accelerator.is_available():
         pytest.skip("there is one")

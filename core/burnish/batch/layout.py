@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
 from burnish.batch.trie import Segments, build_trie
 from burnish.data.units import Ids, Sequence
@@ -52,7 +53,7 @@ class Layout:
 
 def sent(tensor: Tensor, device: torch.device | str) -> Tensor:
     """The tensor on `device`; to a GPU from pinned memory, so that the host does not wait for it."""
-    if torch.device(device).type == "cuda" and tensor.device.type == "cpu":
+    if torch.device(device).type == "cuda" and tensor.device.type == "cpu" and not isinstance(tensor, FakeTensor):
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)
 

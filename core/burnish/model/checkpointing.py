@@ -58,10 +58,11 @@ def _policy(context: Any, operation: Any, *arguments: Any, **keywords: Any) -> C
 @contextmanager
 def offloaded(weights: Iterable[Tensor], device: torch.device, smallest_bytes: int = WORTH_MOVING) -> Iterator[None]:
     """Within it, what a forward on `device` keeps for its backward waits in the host's memory, weights excepted."""
-    stay = {weight.untyped_storage().data_ptr() for weight in weights}
+    stay = {weight.untyped_storage()._cdata for weight in weights}
 
     def pack(tensor: Tensor) -> tuple[Tensor, bool]:
-        stays = tensor.nbytes < smallest_bytes or tensor.device != device or tensor.untyped_storage().data_ptr() in stay
+        elsewhere = tensor.device.type != device.type
+        stays = tensor.nbytes < smallest_bytes or elsewhere or tensor.untyped_storage()._cdata in stay
         if stays:
             return tensor, False
         host = torch.empty_like(tensor, device="cpu", pin_memory=device.type == "cuda")
