@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,16 @@ from burnish.config.sections import SamplingSection
 from burnish.model.adapters import add_lora
 from burnish.rollout.sampler import HFSampler
 from burnish.testing.tiny import tiny_model, tiny_tokenizer
+
+BRINGS_CODE = """
+from pathlib import Path
+from transformers import LlamaConfig, LlamaForCausalLM
+Path({mark!r}).touch()
+class Config(LlamaConfig):
+    model_type = "brings_code"
+class Model(LlamaForCausalLM):
+    config_class = Config
+"""
 
 
 @pytest.fixture(scope="module")
@@ -116,3 +127,27 @@ def test_a_conversation_remembers_until_an_empty_line(capsys: pytest.CaptureFixt
     assert recorder.prompts[2] == (
         "<|im_start|>system\nbe brief<|im_end|>\n<|im_start|>user\nthird<|im_end|>\n<|im_start|>assistant\n"
     )
+
+
+def test_code_that_comes_with_a_model_runs_where_the_user_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not where the config of a run does, which may have been sent by anybody."""
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    base, run, mark = tmp_path / "base", tmp_path / "run", tmp_path / "mark"
+    tiny_model("llama").save_pretrained(base)
+    tiny_tokenizer().save_pretrained(base)
+    config = json.loads((base / "config.json").read_text())
+    config |= {"model_type": "brings_code", "auto_map": {"AutoConfig": "code.Config", "AutoModelForCausalLM": "code.Model"}}
+    (base / "config.json").write_text(json.dumps(config))
+    (base / "code.py").write_text(BRINGS_CODE.format(mark=str(mark)))
+    add_lora(tiny_model("llama"), r=2).save_pretrained(run / "model")
+    tiny_tokenizer().save_pretrained(run / "model")
+    (run / "run.yaml").write_text(f"model: {{name: '{base}', trust_remote_code: true, adapter: {{lora: {{r: 2}}}}}}\n")
+    asked: list[list[object]] = [["generate", run, "-p", "a"], ["export", run, tmp_path / "out"], ["score", run, "rows.jsonl"]]
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
+    monkeypatch.chdir(tmp_path)
+    for command in asked:
+        result = CliRunner().invoke(app, [*map(str, command)])
+        assert "comes with Python code of its own" in result.output
+    assert not mark.exists()
+    assert invoke(run, "-p", "a", "--max-new-tokens", 1, "--trust-remote-code").exit_code == 0
+    assert mark.exists()

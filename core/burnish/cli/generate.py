@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from burnish.rollout.sampler import HFSampler
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
+TrustRemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help="run Python code that comes with the model")]
 
 
 @app.command()
@@ -29,6 +30,7 @@ def generate(
     repetition_penalty: Annotated[float, typer.Option(min=1e-6, help="above 1, words that were said become less likely")] = 1.0,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     step: Annotated[int | None, typer.Option(help="the checkpoint of this step, instead of the final model")] = None,
+    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Let a model answer. Models with a chat template chat, others complete."""
     import torch
@@ -45,7 +47,7 @@ def generate(
         top_k=top_k,
         repetition_penalty=repetition_penalty,
     )
-    saved = open_saved(what, registry.load(), step)
+    saved = open_saved(what, registry.load(), step, {"trust_remote_code": trust_remote_code})
     saved.model.to("cuda" if torch.cuda.is_available() else "cpu")
     chats = saved.tokenizer.chat_template is not None and not raw
     speaker = Speaker(HFSampler(saved.model, saved.tokenizer), saved.tokenizer, sampling, seed, chats, system)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from burnish.cli.generate import TrustRemoteCode
+
 if TYPE_CHECKING:
     from burnish.rollout.journal import Journal
     from burnish.rollout.selection import Choice
@@ -34,13 +36,14 @@ def show(
     min_length: MinLength = None,
     max_length: MaxLength = None,
     limit: Annotated[int, typer.Option(min=1, help="trajectories to print, the newest first")] = 8,
+    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Print prompts and answers with their rewards, then how many there are."""
     from rich.console import Console
 
     from burnish.rollout.selection import Choice, by_step, texts
 
-    journal, tokenizer = _open(run)
+    journal, tokenizer = _open(run, trust_remote_code)
     console = Console(highlight=False, soft_wrap=True)
     choice = Choice(number, outcome, min_reward, max_reward, min_length, max_length)
     chosen = [(at, one) for at, found in choice.of(journal) for one in found]
@@ -72,6 +75,7 @@ def export(
     max_reward: MaxReward = None,
     min_length: MinLength = None,
     max_length: MaxLength = None,
+    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Write rows to train on: good answers for sft, pairs for dpo, trajectories with all their numbers."""
     from typing import cast, get_args
@@ -84,7 +88,7 @@ def export(
         raise RunError(f"--as {form}: no such form. {did_you_mean(form, get_args(Form))}")
     if output.exists():
         raise RunError(f"{output} exists; choose another file")
-    journal, tokenizer = _open(run)
+    journal, tokenizer = _open(run, trust_remote_code)
     choice: Choice = Choice(number, outcome, min_reward, max_reward, min_length, max_length)
     made = [row for _, found in choice.of(journal) for row in rows(found, cast("Form", form), tokenizer)]
     if not made:
@@ -109,7 +113,7 @@ def replay(
     )
 
 
-def _open(run: Path) -> tuple[Journal, Any]:
+def _open(run: Path, trust_remote_code: bool) -> tuple[Journal, Any]:
     """The journal of a run, and the tokenizer of its model."""
     from burnish import registry as plugins
     from burnish.engine.rundir import RunDirectory
@@ -120,7 +124,7 @@ def _open(run: Path) -> tuple[Journal, Any]:
 
     directory = RunDirectory(run)
     journal = Journal(directory.rollouts)
-    section = model_section(run)
+    section = model_section(run).model_copy(update={"trust_remote_code": trust_remote_code})
     if not journal.numbers():
         raise RunError(f"{run} has no rollouts: there is nothing in {directory.rollouts}")
     return journal, load_tokenizer(section, plugins.load())

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
+from burnish.cli.generate import TrustRemoteCode
+
 if TYPE_CHECKING:
     from burnish.data.examples import Example, Row
     from burnish.data.prepare import Reader
@@ -33,6 +35,7 @@ def score(
     limit: Annotated[int | None, typer.Option(min=1, help="score so many rows at most")] = None,
     step: Annotated[int | None, typer.Option(help="the checkpoint of this step, instead of the final model")] = None,
     separator: Annotated[str | None, typer.Option(help="what ends a step; by default as the run was trained")] = None,
+    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Score rows, and tell how well the model judges: preferences met, certainty earned, who wins, mistakes found."""
     from burnish import registry as plugins
@@ -48,7 +51,7 @@ def score(
         raise RunError(f"{out} exists; choose another file")
     registry = plugins.load()
     reader = open_reader("rows", SourceSection(source=file, format=format, split=split), registry)
-    classifier = Classifier.open(what, registry, step, separator)
+    classifier = Classifier.open(what, registry, step, separator, overrides={"trust_remote_code": trust_remote_code})
     empty: Counter[str] = Counter()
     with _written(out) as sheet, _progress() as advance:
         rows = islice(_examples(reader, empty), limit)

@@ -1,6 +1,7 @@
 """What was saved, as a live model again: a run, one of its checkpoints, a model or adapter folder, or a model by name.
 
-In: a path or a name. Out: the model and its tokenizer, live or in Hugging Face form. Runs no code that a config names.
+In: a path or a name. Out: the model and its tokenizer, live or in Hugging Face form. Runs no code that a config names, and
+none that comes with the model because a run's config says so: the run may be somebody else's.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def open_saved(where: str, registry: Registry, step: int | None = None, override
     """The model at `where`, in evaluation mode.
 
     A run gives its final model, or its newest checkpoint when it has not ended; `step` chooses a checkpoint. overrides: fields
-    of the model section (`dtype`, `quantize`), instead of those of the run.
+    of the model section (`dtype`, `quantize`, `trust_remote_code`), instead of those of the run.
     """
     path = Path(where).expanduser()
     changes = overrides or {}
@@ -71,10 +72,12 @@ def open_saved(where: str, registry: Registry, step: int | None = None, override
 
 
 def model_section(run: Path) -> ModelSection:
-    """The section `model` of a run. The rest of its config is left alone: its plugins and code need not be here."""
+    """The section `model` of a run, without leave to run code. The rest of its config is left alone: its plugins and code need
+    not be here."""
     directory = RunDirectory(run)
     directory.require()
-    return ModelSection.model_validate(yaml.safe_load(directory.config.read_text(encoding="utf-8"))["model"])
+    given = yaml.safe_load(directory.config.read_text(encoding="utf-8"))["model"]
+    return ModelSection.model_validate({**given, "trust_remote_code": False})
 
 
 def _checkpoint(folder: Path, section: ModelSection, registry: Registry, changes: dict[str, Any]) -> Saved:

@@ -86,12 +86,13 @@ class Classifier:
         step: int | None = None,
         step_separator: str | None = None,
         micro_batch_tokens: int = MICRO_BATCH_TOKENS,
+        overrides: dict[str, Any] | None = None,
     ) -> Classifier:
         """The model of a run, a checkpoint, an adapter or a folder, on the GPU if there is one.
 
-        step_separator: by default the one that the run was trained with, else a line break.
+        step_separator: by default the one that the run was trained with, else a line break. overrides: as in `open_saved`.
         """
-        saved = open_saved(where, registry, step)
+        saved = open_saved(where, registry, step, overrides)
         saved.model.to("cuda" if torch.cuda.is_available() else "cpu")
         separator = step_separator or _trained_with(Path(where).expanduser()) or "\n"
         return cls(saved.model, saved.tokenizer, separator, micro_batch_tokens, saved.what)

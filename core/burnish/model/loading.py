@@ -253,6 +253,11 @@ def _named(section: ModelSection) -> str:
 
 def _not_loaded(what: str, name: str, registry: Registry, error: Exception) -> ModelError:
     """What was tried, and what failed last."""
+    if "trust_remote_code" in str(error):
+        return ModelError(
+            f"the model '{name}' comes with Python code of its own, which is run only where you say so: in a config "
+            "`model.trust_remote_code: true`, on a command line `--trust-remote-code`"
+        )
     folder = Path(name).expanduser()
     if folder.is_dir():
         if what == "model" and not any(folder.glob("*.safetensors")) and any(folder.glob("*.bin")):
