@@ -103,7 +103,7 @@ class Json:
         schema = self.schema if row is None else json.loads(row) if isinstance(row, str) else row
         try:
             return schema is None or bool(_validator(schema).is_valid(value))
-        except (RecursionError, OverflowError):  # too deep for a schema that repeats itself; a number that is too large, as 1e999
+        except (RecursionError, OverflowError):  # too deep for a schema that repeats itself; a number too large, as 1e999
             return False
 
 
