@@ -16,6 +16,7 @@ from burnish.registry import load
 from burnish.rollout.contract import Episode, Span
 from burnish.rollout.journal import Journal
 from burnish.rollout.sampler import Completion
+from burnish.rollout.selection import rows
 from burnish.rollout.trajectory import Origin, Trajectory
 from burnish.testing import tiny_tokenizer
 
@@ -73,17 +74,29 @@ def test_good_answers_as_rows_for_sft(run: Path, tmp_path: Path) -> None:
 def test_pairs_of_groups_that_differ(run: Path, tmp_path: Path) -> None:
     output = tmp_path / "pairs.jsonl"
     assert burnish("export", run, output, "--as", "preferences").exit_code == 0
-    assert read(output) == [{"prompt": "2 + 2 = ", "chosen": "4", "rejected": "five", "margin": 1.0}]
+    rewards = {"reward_chosen": 1.0, "reward_rejected": 0.0}  # no `margin`, which would change the loss that learns from them
+    assert read(output) == [{"prompt": "2 + 2 = ", "chosen": "4", "rejected": "five", **rewards}]
+
+
+def test_rows_begin_a_sequence_once() -> None:
+    tokenizer = tiny_tokenizer(bos=True)
+    prompt = tokenizer("2 + 2 =")["input_ids"]
+    assert prompt[0] == tokenizer.bos_token_id
+    said = Completion(tokenizer("4", add_special_tokens=False)["input_ids"], [-0.5], finished=True)
+    episode = Episode(spans=(Span(ids=tuple(prompt)), Span(ids=tuple(said.ids), sampled=said)))
+    [row] = rows([Trajectory.of(Origin("main", 0, 0, 0, 0), episode, version=3)], "completions", tokenizer)
+    assert row["prompt"] == "2 + 2 ="
+    assert tokenizer(row["prompt"])["input_ids"] == prompt
 
 
 def test_trajectories_are_read_back_as_data(run: Path, tmp_path: Path) -> None:
     output = tmp_path / "all.jsonl"
     assert burnish("export", run, output, "--as", "trajectories").exit_code == 0
-    rows = read(output)
-    assert len(rows) == 5
-    assert rows[0]["completion_ids"] == [*TOKENIZER("4")["input_ids"], TOKENIZER.eos_token_id]
-    assert rows[0]["behaviour_logps"] == [-0.5, -0.5]
-    assert detect_format(rows, load()).kind == "trajectory"
+    found = read(output)
+    assert len(found) == 5
+    assert found[0]["completion_ids"] == [*TOKENIZER("4")["input_ids"], TOKENIZER.eos_token_id]
+    assert found[0]["behaviour_logps"] == [-0.5, -0.5]
+    assert detect_format(found, load()).kind == "trajectory"
 
 
 def test_what_cannot_be_done_is_said(run: Path, tmp_path: Path) -> None:

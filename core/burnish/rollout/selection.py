@@ -72,14 +72,23 @@ def rows(trajectories: Iterable[Trajectory], form: Form, tokenizer: Any) -> Iter
             best, worst = max(group, key=lambda one: one.reward), min(group, key=lambda one: one.reward)
             if best.reward > worst.reward:
                 (prompt, good), (_, bad) = texts(best, tokenizer), texts(worst, tokenizer)
-                yield {"prompt": prompt, "chosen": good, "rejected": bad, "margin": best.reward - worst.reward}
+                # No `margin`: a loss would take it off its own, which what is trained on during the run does not ask for.
+                won = {"reward_chosen": best.reward, "reward_rejected": worst.reward}
+                yield {"prompt": _unbegun(prompt, tokenizer), "chosen": good, "rejected": bad, **won}
         return
     for one in chosen:
         if form == "completions":
             prompt, answer = texts(one, tokenizer)
-            yield {"prompt": prompt, "completion": answer, "reward": one.reward, **one.rewards}
+            yield {"prompt": _unbegun(prompt, tokenizer), "completion": answer, "reward": one.reward, **one.rewards}
         else:
             yield id_row(one)
+
+
+def _unbegun(prompt: str, tokenizer: Any) -> str:
+    """A prompt as text to be tokenised: without a beginning of sequence that the tokenizer then puts before it again."""
+    begins = tokenizer.bos_token
+    adds = begins is not None and tokenizer("")["input_ids"][:1] == [tokenizer.bos_token_id]
+    return prompt.removeprefix(begins) if adds else prompt
 
 
 def id_row(one: Trajectory) -> dict[str, Any]:
