@@ -87,6 +87,7 @@ async def raises_later(**_: Any) -> list[float]:
         (lambda **_: [1.0, float("nan")], "returned nan for completion 1"),
         (lambda **_: ["good", 1.0], "returned 'good' for completion 0"),
         (lambda completions, answr: [0.0, 0.0], "asks for 'answr', which the rows lack. Did you mean 'answer'"),
+        (lambda completions, answr, **_: [0.0, 0.0], "asks for 'answr', which the rows lack. Did you mean 'answer'"),
     ],
 )
 def test_whatever_goes_wrong_names_the_reward(function: Callable[..., Any], message: str) -> None:
@@ -128,6 +129,8 @@ def test_a_class_is_built_with_its_options(monkeypatch: pytest.MonkeyPatch) -> N
     assert run(load_reward("length", registry).function) == [1.0, 1.0]
     with pytest.raises(RewardError, match=r"'length' does not take the options .*mst"):
         load_reward("length", registry, options={"mst": 3})
+    with pytest.raises(RewardError, match=r"options.most: should be a valid integer, found 'three'"):
+        load_reward("length", registry, options={"most": "three"})
 
 
 def test_rewards_of_one_name_are_told_apart() -> None:

@@ -130,9 +130,9 @@ def given(name: str, function: Callable[..., Any], call: Call, notes: Notes) -> 
     everything = {**extras, **call.arguments}
     if any(instance is not None for instance in call.instances):
         everything |= {ENVIRONMENTS: list(call.instances)}
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return {key: value for key, value in everything.items() if call.extras or key in named or key not in EXTRAS}
-    required = [parameter.name for parameter in parameters if parameter.default is parameter.empty]
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+    single = [one for one in parameters if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)]
+    required = [parameter.name for parameter in single if parameter.default is parameter.empty]
     if lacking := [parameter for parameter in required if parameter not in everything]:
         if lacking[0] == ENVIRONMENTS:
             raise RewardError(
@@ -141,6 +141,8 @@ def given(name: str, function: Callable[..., Any], call: Call, notes: Notes) -> 
             )
         hint = did_you_mean(lacking[0], call.arguments)
         raise RewardError(f"the reward '{name}' asks for '{lacking[0]}', which the rows lack. {hint}")
+    if takes_any:
+        return {key: value for key, value in everything.items() if call.extras or key in named or key not in EXTRAS}
     return {parameter.name: everything[parameter.name] for parameter in parameters if parameter.name in everything}
 
 

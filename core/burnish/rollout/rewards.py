@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from burnish.config.options import check_options
 from burnish.errors import RewardError
 from burnish.registry.custom import custom_hash, is_custom
 from burnish.registry.records import RewardRecord
@@ -211,7 +212,7 @@ def _value(value: Any) -> float | None:
 def _function(name: str, target: Any, options: dict[str, Any]) -> Callable[..., Any]:
     try:
         if inspect.isclass(target):
-            return cast("Callable[..., Any]", target(**options))
+            return cast("Callable[..., Any]", target(**check_options(target, options, "options")))
         inspect.signature(target).bind_partial(**options)
     except RewardError:
         raise
