@@ -77,7 +77,8 @@ class Teacher(Endpoint):
 
 def _lines(path: Path) -> list[str]:
     try:
-        return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        # Not `splitlines`, which would break a line at characters that JSON leaves as they are (U+2028, U+0085).
+        return [line for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
     except OSError as error:
         raise DataError(f"openai: {path} cannot be read: {error.strerror}") from error
 

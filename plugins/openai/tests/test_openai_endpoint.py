@@ -173,6 +173,17 @@ def test_answers_outlive_a_failure(tmp_path: Path) -> None:
         assert len(fake.requests) == 3
 
 
+def test_whatever_a_teacher_says_is_found_again(tmp_path: Path) -> None:
+    """Lines of a file end where JSON's do, not at every character that ends a line of a text."""
+    odd = "one\u2028two\u0085three\x0bfour\r\nfive"
+    (tmp_path / "own.jsonl").write_text(json.dumps({"prompt": odd}, ensure_ascii=False) + "\r\n", encoding="utf-8", newline="")
+    for _ in range(2):
+        with FakeEndpoint(echo) as fake:
+            made = teacher(fake, tmp_path, prompts=str(tmp_path / "own.jsonl"))
+            assert list(made) == [{"prompt": odd, "completion": f"you said {odd}"}]
+    assert not fake.requests
+
+
 def test_prompts_that_are_none(tmp_path: Path) -> None:
     with FakeEndpoint(echo) as fake:
         with pytest.raises(DataError, match=r"prompts\.jsonl, line 2: expected .* got \{\"prompt\": 3\}"):
