@@ -8,6 +8,7 @@ of the group the same.
 from __future__ import annotations
 
 import json
+import os
 import socket
 import time
 from collections.abc import Generator, Iterable, Mapping
@@ -51,9 +52,11 @@ class Wire:
 
     @classmethod
     def listen(cls, address: str, kind: str, workers: int, timeout: float) -> tuple[Meeting, TCPStore]:
-        """The trainer's first half: where the workers are to come."""
-        store = TCPStore(address, 0, None, True, timedelta(seconds=timeout), wait_for_workers=False)
-        return Meeting(address, store.port, kind, workers + 1, timeout), store
+        """The trainer's first half: where the workers are to come, and nobody by another way."""
+        door = socket.create_server((address, 0))  # the store's own would be open at every address of this machine
+        limit, port = timedelta(seconds=timeout), int(door.getsockname()[1])
+        store = TCPStore(address, port, None, True, limit, wait_for_workers=False, master_listen_fd=door.detach())
+        return Meeting(address, port, kind, workers + 1, timeout), store
 
     @classmethod
     def join(cls, meeting: Meeting, rank: int, device: torch.device, store: TCPStore | None = None) -> Wire:
@@ -137,7 +140,12 @@ class Wire:
 def _group(meeting: Meeting, rank: int, device: torch.device, store: Any, limit: timedelta) -> tuple[Any, torch.device]:
     """The group, and where what travels in it lies."""
     if meeting.kind == "gloo":
-        return ProcessGroupGloo(store, rank, meeting.world, limit), torch.device("cpu")
+        choice = ProcessGroupGloo._Options()  # type: ignore[attr-defined]
+        choice._timeout = limit
+        if not os.environ.get("GLOO_SOCKET_IFNAME"):  # else it would listen wherever this machine's name leads
+            own = meeting.address if rank == 0 else reached_at(f"tcp://{meeting.address}:{meeting.port}")
+            choice._devices = [ProcessGroupGloo.create_device(hostname=own)]
+        return ProcessGroupGloo(store, rank, meeting.world, choice), torch.device("cpu")
     from torch.distributed import ProcessGroupNCCL
 
     options = ProcessGroupNCCL.Options()
@@ -151,7 +159,7 @@ def announcement(weights: Iterable[tuple[str, Tensor]]) -> list[list[Any]]:
 
 
 def reached_at(url: str) -> str:
-    """The address under which the server at `url` sees this machine."""
+    """The address under which whoever is at `url` sees this machine."""
     parts = urlsplit(url)
     if parts.hostname is None:
         return "127.0.0.1"

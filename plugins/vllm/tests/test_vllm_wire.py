@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -47,6 +48,26 @@ def lost(coming: Future[Any]) -> str:
     with pytest.raises(Lost) as error:
         coming.result(5)
     return str(error.value)
+
+
+def listening() -> set[str]:
+    """The addresses, as the kernel writes them, at which this process can be reached over TCP."""
+    own = {os.readlink(path) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()}
+    lines = [line.split() for kind in ("tcp", "tcp6") for line in Path(f"/proc/self/net/{kind}").read_text().splitlines()[1:]]
+    return {line[1].partition(":")[0] for line in lines if line[3] == "0A" and f"socket:[{line[9]}]" in own}
+
+
+@pytest.mark.skipif(not Path("/proc/self/net/tcp").exists(), reason="asks Linux")
+def test_nobody_else_reaches_it(worker: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ends listen at the address under which they know each other, here the loopback."""
+    monkeypatch.delenv("GLOO_SOCKET_IFNAME", raising=False)
+    before = listening()
+    ours, theirs = met(worker)
+    assert listening() - before <= {"0100007F"}
+    assert "0100007F" in listening()
+    coming = worker.submit(received, theirs)
+    ours.send([("one", torch.ones(2)), ("two", torch.ones(3))])
+    assert coming.result(5)["two"].tolist() == [1.0] * 3
 
 
 def test_a_trainer_that_ends_in_the_middle(worker: ThreadPoolExecutor) -> None:
