@@ -7,7 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 PLACE = re.compile(r"\{([A-Za-z_]\w*)\}")
-SCORE = re.compile(r"^\W*score\W*(-?\d+(?:\.\d+)?)(?:\s*/\s*\d+(?:\.\d+)?)?\W*$", re.IGNORECASE | re.MULTILINE)
+# Possessive (`*+`), so that a long line of signs is read once; a minus belongs to the number, not to the signs before it.
+SCORE = re.compile(
+    r"^[^\w\n]*+score(?:[^\w-]|-(?!\d))*+(-?\d+(?:\.\d+)?)(?:\s*/\s*\d+(?:\.\d+)?)?\W*$", re.IGNORECASE | re.MULTILINE
+)
 QUALITY = "How correct, complete and helpful is the answer?"
 TEMPLATE = """You are an impartial judge. Judge the answer below by this rubric:
 

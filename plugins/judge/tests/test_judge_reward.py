@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,10 @@ ANSWERS = [
     ("Score: 2\nNo, on second thoughts:\n- Score: **10**.", 0.9),
     ("I would say Score: 7 maybe", None),
     ("Score: 12", None),
+    ("Score: -7", None),
+    ("Score - 7", 0.6),
+    ("Score:\n7", 0.6),
+    ("\n\n **Score**: 7.\n", 0.6),
     ("Score: 0", None),
     ("seven", None),
     ("", None),
@@ -62,6 +67,18 @@ ANSWERS = [
 def test_what_a_score_is(answer: str, score: float | None) -> None:
     """Of a range from 1 to 11: N becomes (N - 1) / 10."""
     assert score_in(answer, 1.0, 11.0) == (None if score is None else pytest.approx(score))
+
+
+def test_a_score_below_zero() -> None:
+    """-5 is a quarter of the way from -10 to 10."""
+    assert score_in("Score: -5", -10.0, 10.0) == 0.25
+
+
+def test_an_answer_that_says_nothing_at_length_is_read_at_once() -> None:
+    for sign in ("\n", "*", "-", " ", "score", "score\n"):
+        began = time.monotonic()
+        assert score_in(sign * 20000 + "x", 0.0, 10.0) is None
+        assert time.monotonic() - began < 2
 
 
 def test_no_score_is_none_and_said(caplog: pytest.LogCaptureFixture) -> None:
