@@ -6,7 +6,7 @@ In: a model, maybe sharded. Out: nothing. Every rank must call it alike; replica
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -17,6 +17,7 @@ from torch.distributed.tensor import DTensor
 from burnish.model.values import is_of_value_head
 
 LEAST = 0.02  # the size of what is added to a tensor of zeros, such as the second factor of a fresh adapter
+PERIOD = 65_537  # numbers of noise, over and over, for billions of weights: a prime, so that no two rows of a matrix are alike
 
 
 def movable(model: nn.Module, adapter: str | None) -> dict[str, Tensor]:
@@ -28,22 +29,29 @@ def movable(model: nn.Module, adapter: str | None) -> dict[str, Tensor]:
 
 
 @contextmanager
-def perturbed(policy: nn.Module, adapter: str | None, scale: float, rank: int = 0) -> Iterator[None]:
-    """Within it, seeded noise is on every `movable` parameter of `policy`: `scale` times as large as its entries."""
+def perturbing(policy: nn.Module, adapter: str | None, rank: int = 0) -> Iterator[Callable[[float], None]]:
+    """Gives a function: called with a scale, it puts seeded noise that is `scale` times as large as its entries on every
+    `movable` parameter of `policy`, in place of what it put there before. Afterwards all is as it was."""
     _reshard(policy)  # first: what FSDP has gathered stands in the place of parameters, and is let go of
     parameters = movable(policy, adapter)
     mine = {name: _mine(parameter) for name, parameter in parameters.items()}
-    before = {name: shard.detach().to("cpu", copy=True) for name, shard in mine.items()}
-    try:
-        with torch.no_grad():
-            for name, shard in mine.items():
-                shard.add_(_noise(name, parameters[name], shard, rank) * scale)
-        yield
-    finally:
+    before = {name: shard.to("cpu", copy=True) for name, shard in mine.items()}
+    noise = torch.randn(PERIOD, generator=torch.Generator().manual_seed(1))
+
+    def back() -> None:
         _reshard(policy)
-        with torch.no_grad():
-            for name, shard in mine.items():
-                shard.copy_(before[name])
+        for name, shard in mine.items():
+            shard.copy_(before[name])
+
+    def put(scale: float) -> None:
+        back()
+        for name, shard in mine.items():
+            _add(shard, noise.roll(_offset(name, parameters[name], rank)) * scale)
+
+    try:
+        yield put
+    finally:
+        back()
 
 
 def _reshard(policy: nn.Module) -> None:
@@ -61,12 +69,23 @@ def _mine(parameter: Tensor) -> Tensor:
     return shard.detach()
 
 
-def _noise(name: str, parameter: Tensor, shard: Tensor, rank: int) -> Tensor:
-    """Normal, as large as the shard's entries. The name is the seed, and the rank of those that hold shards."""
+def _offset(name: str, parameter: Tensor, rank: int) -> int:
+    """Where in the noise a parameter begins: by its name, and by the rank of those that hold shards."""
     is_shard = isinstance(parameter, DTensor) or hasattr(parameter, "ds_tensor")
     plain = name.replace("_fsdp_wrapped_module.", "").removeprefix("module.")
     seed = hashlib.blake2b(f"{plain}|{rank if is_shard else 0}".encode(), digest_size=6).digest()
-    generator = torch.Generator().manual_seed(int.from_bytes(seed))
-    noise = torch.randn(shard.shape, generator=generator)
-    size = float(shard.float().square().mean().sqrt()) if shard.numel() else 0.0
-    return (noise * (size or LEAST)).to(shard)
+    return int.from_bytes(seed) % PERIOD
+
+
+def _add(shard: Tensor, noise: Tensor) -> None:
+    """Add noise of the size of the shard's entries, over and over, without a tensor as large as the shard."""
+    if not shard.numel():
+        return
+    size = float(torch.linalg.vector_norm(shard, dtype=torch.float32)) / shard.numel() ** 0.5
+    noise = (noise * (size or LEAST)).to(shard)
+    flat = shard.contiguous().view(-1)  # the shard itself, but for one that is transposed
+    whole = shard.numel() // PERIOD * PERIOD
+    flat[:whole].view(-1, PERIOD).add_(noise)
+    flat[whole:].add_(noise[: shard.numel() - whole])
+    if not shard.is_contiguous():
+        shard.copy_(flat.view(shard.shape))

@@ -20,7 +20,7 @@ from burnish.config.sections import RolloutSection
 from burnish.engine.canaries import Answers, Canaries, Scores, apart
 from burnish.engine.distributed import on_first
 from burnish.engine.export import distinct
-from burnish.engine.perturbing import perturbed
+from burnish.engine.perturbing import perturbing
 from burnish.engine.receipts import PERTURBED, Handshake, Watch, require_receipt, require_versions
 from burnish.engine.sharding import whole
 from burnish.engine.step import StepRunner
@@ -83,8 +83,8 @@ class Sender:
         self._push(version)
         shake = Handshake(*self._asked(version, self.canaries))
         self._first(lambda: shake.require_agreement(self.section.receipts))
-        scale = self._scale(shake)
-        with perturbed(self.runner.roles.policy, self._adapter, scale, self.accelerator.process_index):
+        with perturbing(self.runner.roles.policy, self._adapter, self.accelerator.process_index) as put:
+            self._perturb(put, shake)
             self._push(PERTURBED)
             other, predicted = self._asked(PERTURBED, self.canaries)
         before = self.canaries.score(other)
@@ -94,21 +94,20 @@ class Sender:
         self._first(lambda: shake.require_back(again, predicted_again, self.section.receipts))
         self.watch.floor = shake.floor
 
-    def _scale(self, shake: Handshake) -> float:
-        """How large a perturbation moves the canaries far enough for a verdict."""
+    def _perturb(self, put: Callable[[float], None], shake: Handshake) -> None:
+        """A perturbation that moves the canaries far enough for a verdict."""
         for scale in SCALES:
-            with perturbed(self.runner.roles.policy, self._adapter, scale, self.accelerator.process_index):
-                scores = self.canaries.score(shake.answers)
+            put(scale)
+            scores = self.canaries.score(shake.answers)
             far = self._first(partial(apart, scores, shake.predicted))
             if far >= max(LARGE, CLEAR * shake.floor):
-                return scale
+                return
         if far <= max(CLEAR * shake.floor, 1e-4):
             raise ModelError(
                 f"no handshake: even weights perturbed by {SCALES[-1]} times their size move the canaries by only {far:.2g} "
                 f"nats a token, and backend and trainer are {shake.floor:.2g} apart anyway; "
                 "`rollout.receipts.handshake: false` goes without"
             )
-        return SCALES[-1]
 
     def _push(self, version: int) -> None:
         """Send the weights as they are now; ModelError when the receipt is for anything else."""
