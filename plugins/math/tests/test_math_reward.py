@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -74,6 +75,22 @@ def test_a_process_that_dies_is_replaced() -> None:
     process.wait()
     assert worker.equal("4", "5") == 0.0
     assert worker._process is not process
+
+
+def test_what_libraries_complain_of_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More of it than a pipe holds, where nobody reads."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys, math_verify\n"
+        "read = math_verify.parse\n"
+        "math_verify.parse = lambda *a, **k: (sys.stderr.write('x' * 10**5), read(*a, **k))[1]\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    found: list[Any] = []
+    worker = Worker(PATIENT)
+    asking = threading.Thread(target=lambda: found.append(worker.equal("4", "4")), daemon=True)
+    asking.start()
+    asking.join(60)
+    assert found == [1.0]
 
 
 def test_it_works_outside_of_the_main_thread(reward: Math) -> None:
