@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import shutil
 import socket
 from dataclasses import dataclass
@@ -108,6 +109,20 @@ def test_pickles_are_not_read(folder: Path, tmp_path: Path) -> None:
     torch.save(tiny_model("llama_untied").state_dict(), tmp_path / "pytorch_model.bin")
     with pytest.raises(ModelError, match="pickled"):
         load_policy(section(tmp_path), EMPTY)
+
+
+@pytest.mark.parametrize("key", ["attn_implementation", "_attn_implementation"])
+def test_a_config_does_not_choose_what_is_fetched_and_run(folder: Path, tmp_path: Path, key: str) -> None:
+    """Nor, in words, a package that is not here."""
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    config = json.loads((folder / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, key: "kernels-community/flash-attn2"}))
+    with pytest.raises(ModelError, match=r"from the hub \('kernels-community/flash-attn2'\)"):
+        load_policy(section(tmp_path), EMPTY)
+    (tmp_path / "config.json").write_text(json.dumps({**config, key: "flash_attention_2"}))
+    if importlib.util.find_spec("flash_attn") is None:
+        with pytest.raises(ModelError, match="FlashAttention2"):
+            load_policy(section(tmp_path), EMPTY)
 
 
 def test_damaged_weights_are_said(folder: Path, tmp_path: Path) -> None:

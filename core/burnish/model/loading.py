@@ -161,7 +161,7 @@ def _load(
                 **outputs_for(task, config, name),
                 **_quantized(section.quantize, dtype, task),
             )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError) as error:
         raise _not_loaded("model", name, registry, error) from error
     except SafetensorError as error:
         raise ModelError(f"the weights in '{path}' are damaged or cut short ({error}); fetch or copy them anew") from error
@@ -175,12 +175,20 @@ def _load(
 
 
 def _config_at(path: str, section: ModelSection, other: str | None) -> PretrainedConfig:
-    return AutoConfig.from_pretrained(
+    config = AutoConfig.from_pretrained(
         path,
         revision=section.revision if other is None else None,
         trust_remote_code=section.trust_remote_code,
         local_files_only=cache_only(path),
     )
+    for part in (config, *(getattr(config, name, None) for name in config.sub_configs)):
+        kernel = str(getattr(part, "_attn_implementation", None))
+        if "/" in kernel:
+            raise ModelError(
+                f"the config of '{path}' wants its attention from the hub ('{kernel}'), where code would be fetched and run; "
+                "take `attn_implementation` out of its config.json"
+            )
+    return config
 
 
 def _task(section: ModelSection, config: PretrainedConfig) -> Task:

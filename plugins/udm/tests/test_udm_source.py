@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from burnish_udm.ratio import density_ratios, fit
 from burnish_udm.source import UDM
 
@@ -103,6 +104,13 @@ def test_it_is_a_source_of_marked_answers_with_weights(folder: Path) -> None:
 def test_rows_that_cannot_be_weighed_are_refused(rows: list[dict[str, Any]], said: str, folder: Path) -> None:
     (folder / "marked.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(DataError, match=said):
+        list(source(folder))
+
+
+def test_an_embedder_is_not_unpickled(folder: Path) -> None:
+    (folder / "embedder" / "model.safetensors").unlink()
+    torch.save(tiny_model("llama").state_dict(), folder / "embedder" / "pytorch_model.bin")
+    with pytest.raises(DataError, match=r"cannot be loaded: .*safetensors"):
         list(source(folder))
 
 
