@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from burnish.config import Config, load_config, to_yaml, with_plugin_options
+from burnish.config.sections import Sections
 from burnish.errors import ConfigError, PluginError
 from burnish.registry import Registry
 
@@ -58,7 +59,16 @@ def test_a_config_is_immutable(kit: Registry) -> None:
             "train:\n  micro_batch_tokens: some\n",
             "run.yaml:2: train.micro_batch_tokens: should be 'auto' or a valid integer, found 'some'",
         ),
-        ("train: 3\n", "run.yaml:1: train: should be a valid dictionary or instance of TrainSection, found 3"),
+        ("train:\n  seed: 4294967296\n", "run.yaml:2: train.seed: should be less than 4294967296, found 4294967296"),
+        ("train: 3\n", "run.yaml:1: train: should be a mapping, `key: value`, found 3"),
+        ("model: gpt2\n", "run.yaml:1: model: should be a mapping, `key: value`, found 'gpt2'"),
+        ("data: rows.jsonl\n", "run.yaml:1: data: should be a mapping, `key: value`, found 'rows.jsonl'"),
+        ("objective: nll\n", "run.yaml:1: objective: should be a list, `[one, another]`, found 'nll'"),
+        (
+            "evaluate:\n  rewards:\n  - exact: {model: x}\n",
+            "run.yaml:3: evaluate.rewards.0.exact.model: unknown key. Known: cache, options, processes, time_limit, weight. "
+            "Options of its own stand under `options`, as in `options: {model: ...}`.",
+        ),
         ("data:\n  main: {options: {}}\n", "run.yaml:2: data.main.source: is required, and missing"),
         ("data: {source: x.jsonl}\n", "run.yaml:1: data.source: should be"),
         ("data:\n  main:\n    source: x\n    fromat: auto\n", "run.yaml:4: data.main.fromat: unknown key. Did you mean"),
@@ -98,6 +108,19 @@ def test_a_config_is_immutable(kit: Registry) -> None:
 )
 def test_what_is_wrong_is_said_with_its_place(kit: Registry, write: Write, text: str, said: str) -> None:
     assert said in refused(kit, write(text))
+
+
+def test_an_evaluation_answers_as_long_as_rollouts(kit: Registry, write: Write) -> None:
+    def longest(rollout: Any, **evaluate: Any) -> int:
+        return Sections.model_validate({"rollout": rollout, "evaluate": evaluate}).evaluate.sampling.max_new_tokens
+
+    drawn = {"sampling": {"max_new_tokens": 512}}
+    assert longest(drawn) == longest(drawn, sampling={"temperature": 0.5}) == 512
+    assert longest(drawn, sampling={"max_new_tokens": 32}) == 32
+    assert longest({"prompts": 2}) == 256
+    assert longest(None) == Sections().evaluate.sampling.max_new_tokens == 64
+    assert refused(kit, write("rollout: {sampling: {max_new_tokens: x}}\n")).count("max_new_tokens") == 1
+    assert "evaluate: should be" in refused(kit, write("rollout: {prompts: 2}\nevaluate: 3\n"))
 
 
 def test_everything_that_is_wrong_is_said_at_once(kit: Registry, write: Write) -> None:

@@ -42,7 +42,7 @@ def test_types_are_what_json_gives() -> None:
         ({"size": 1.5}, "here.size: should be a valid integer, found 1.5"),
         ({"size": True}, "here.size: should be a valid integer, found True"),
         ({"size": "1"}, "here.size: should be a valid integer, found '1'"),
-        ({"size": 1, "names": "a"}, "here.names: should be a valid array, found 'a'"),
+        ({"size": 1, "names": "a"}, "here.names: should be a list, `[one, another]`, found 'a'"),
         ({"size": 1, "copy": {"k": "x"}}, "here.copy.k: should be a valid integer, found 'x'"),
         ({"size": 1, "cpoy": {}}, "here.cpoy: unknown key. Did you mean 'copy'? Known: copy, names, on, rate, size."),
         ({"size": 0}, "here: size must be at least 1"),

@@ -13,6 +13,11 @@ from pydantic import BaseModel, ValidationError
 
 from burnish.errors import did_you_mean
 
+_KEYS = "should be a mapping, `key: value`"
+_LIST = "should be a list, `[one, another]`"
+PLAIN = {"model_type": _KEYS, "dict_type": _KEYS, "tuple_type": _LIST, "list_type": _LIST}
+"""pydantic's kinds of error that it words for programmers."""
+
 
 def explain(error: ValidationError, values: Any, model: type[BaseModel], also: Sequence[str] = ()) -> list[tuple[str, str]]:
     """One sentence per path, in the order of the model. also: words that are allowed besides the model's keys."""
@@ -21,7 +26,7 @@ def explain(error: ValidationError, values: Any, model: type[BaseModel], also: S
     for each in error.errors(include_url=False):
         location, kind = each["loc"], each["type"]
         path = ".".join(_within(values, location, keep_last=kind == "missing"))
-        message = each["msg"].removeprefix("Value error, ").replace("Input should be", "should be")
+        message = PLAIN.get(kind) or each["msg"].removeprefix("Value error, ").replace("Input should be", "should be")
         if kind == "extra_forbidden":
             message = f"unknown key. {_where_instead(str(location[-1]), location, model, also)}"
         elif kind == "missing":
@@ -54,10 +59,12 @@ def _where_instead(key: str, location: tuple[int | str, ...], model: type[BaseMo
     section = model
     for part in location[:-1]:
         section = sections_in(section).get(str(part), section)
+    keys = known_keys(section)
+    passed_on = f" Options of its own stand under `options`, as in `options: {{{key}: ...}}`." if "options" in keys else ""
     homes = [name for name, other in sections_in(model).items() if key in known_keys(other)]
-    if homes and section is not model:
-        return f"Did you mean '{homes[0]}.{key}'?"
-    return did_you_mean(key, [*known_keys(section), *also])
+    if len(homes) == 1 and section is not model:
+        return f"Did you mean '{homes[0]}.{key}'?{passed_on}"
+    return did_you_mean(key, [*keys, *also]) + passed_on
 
 
 def sections_in(model: type[BaseModel]) -> dict[str, type[BaseModel]]:

@@ -6,8 +6,9 @@ show (`burnish config schema`).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -259,7 +260,7 @@ class TrainSection(Section):
     """Keep the activations that wait for the backward pass in the host's memory, not on the GPU."""
     clip: AboveZero | None = 1.0
     """Largest norm of the gradient; null for no limit."""
-    seed: Count = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
 
 class OptimizerSection(Section):
@@ -489,6 +490,7 @@ class EvaluateSection(Section):
     rewards: Annotated[NamedOptions[RewardSection], Names(RewardRecord)] = ()
     """Rewards of what the model writes for the held-out prompts."""
     sampling: SamplingSection = SamplingSection()
+    """How held-out prompts are answered. In an online run `max_new_tokens` is that of the rollouts unless it stands here."""
     patience: Positive | None = None
     """Stop after so many evaluations without a better `metric`."""
     metric: str = "eval/loss"
@@ -552,3 +554,18 @@ class Sections(Section):
     output: str = "runs/run"
     """Folder of the run; by default runs/ and the name of the config file. One that exists is refused."""
     plugins: PluginsSection = PluginsSection()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _answers_as_long_as_rollouts(cls, values: Any) -> Any:
+        """An evaluation that cuts answers earlier than training does would measure something else."""
+        if not isinstance(values, Mapping) or values.get("rollout") is None:
+            return values
+        rollout, evaluate = values["rollout"], values.get("evaluate", {})
+        drawn, sampling = (one.get("sampling", {}) if isinstance(one, Mapping) else None for one in (rollout, evaluate))
+        if not isinstance(drawn, Mapping) or not isinstance(sampling, Mapping) or "max_new_tokens" in sampling:
+            return values
+        longest = drawn.get("max_new_tokens", DrawnSection().max_new_tokens)
+        if not isinstance(longest, int):  # it is refused where it stands
+            return values
+        return {**values, "evaluate": {**evaluate, "sampling": {**sampling, "max_new_tokens": longest}}}
