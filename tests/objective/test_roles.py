@@ -36,3 +36,16 @@ def test_a_teacher_where_there_is_none(tmp_path: Path) -> None:
         check_roles(given, parse_objective(given.objective, REGISTRY))
     named = config(tmp_path, "objective: [divergence]\nteacher: {model: some/model}\n")
     check_roles(named, parse_objective(named.objective, REGISTRY))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("reference: {model: some/model}", "reference.model: no part of the objective compares with a reference; drop it"),
+        ("teacher: {model: some/model}", "teacher.model: no part of the objective learns from a teacher; drop it, or add"),
+    ],
+)
+def test_a_model_that_nothing_reads(tmp_path: Path, text: str, message: str) -> None:
+    given = config(tmp_path, f"objective: [sft]\n{text}\n")
+    with pytest.raises(ConfigError, match=rf"run.yaml:2: {message}"):
+        check_roles(given, parse_objective(given.objective, REGISTRY))

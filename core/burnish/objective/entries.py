@@ -23,7 +23,7 @@ from burnish.model.signals import Signal, tempered
 from burnish.objective.contract import Loss, Weight, blamed, derived_signals, is_coupled
 from burnish.objective.reduce import ACCEPTS, Reduction
 from burnish.objective.views import Lists, Member, Pairs, Sequences, Triples
-from burnish.registry import LossRecord, Record, Registry, WeightRecord, is_custom, serves
+from burnish.registry import PAIRINGS, LossRecord, Record, Registry, WeightRecord, is_custom, serves
 
 ROLES: dict[str, tuple[str, ...]] = {"preference": ("chosen", "rejected"), "triple": ("chosen", "rejected", "gold")}
 ITEM = re.compile(r"item\d+")
@@ -73,11 +73,14 @@ class Entry:
     def check(self, kind: str) -> None:
         """ConfigError unless units of `kind` can feed this part."""
         if kind == "prompt":
-            raise ConfigError(f"{self.name}: source '{self.source}' holds prompts only, so there is nothing to score")
+            raise ConfigError(
+                f"{self.name}: source '{self.source}' holds prompts only, so there is nothing to score; in a config with a "
+                "section `rollout` the model answers them"
+            )
         if not serves(kind, self.data):
             raise ConfigError(
                 f"{self.name} needs {self.data} data; source '{self.source}' holds {kind}. "
-                f"Name a fitting one with `source`, or choose a loss on {kind} data"
+                f"Name a fitting one with `source`, or {self._remedy(kind)}"
             )
         roles = ROLES.get(kind, ("item0, item1, ...",) if kind == "ranked" else ("main",))
         if not self.couples and not self.on and roles != ("main",):
@@ -88,6 +91,15 @@ class Entry:
         for role in self.on:
             if not (ITEM.fullmatch(role) if kind == "ranked" else role in roles):
                 raise ConfigError(f"{self.name}: {kind} rows have no `on: {role}`. {did_you_mean(role, roles)}")
+
+    def _remedy(self, kind: str) -> str:
+        """What to do about rows of a kind that this part cannot read."""
+        if self.data == "trajectory":
+            return "add a section `rollout`, in which the model answers the rows' prompts"
+        pairing = next((how for how, makes in PAIRINGS.items() if makes.get(kind) == self.data), None)
+        if pairing is not None:
+            return f"make such rows of these with `data.{self.source}.pairing: {pairing}`"
+        return f"choose a loss on {kind} data"
 
     def members(self, unit: Unit) -> list[Member]:
         """Members of one unit with at least one target; none for units of another source."""
@@ -274,14 +286,14 @@ def _reduction(given: Any, data: str, where: str) -> Reduction:
 
 
 def _roles(given: Any, data: str, where: str) -> tuple[str, ...]:
-    roles = (given,) if isinstance(given, str) else tuple(given)
+    roles = tuple(given) if isinstance(given, list | tuple) else (given,)
+    if not all(isinstance(role, str) for role in roles) or len(set(roles)) != len(roles):
+        raise ConfigError(f"{where}.on: a role or several different ones; got {given!r}")
     expected = len(ROLES.get(data, ()))
     if roles and expected and len(roles) != expected:
         raise ConfigError(
             f"{where}.on: a loss on {data} data reads {expected} roles in order, such as {list(ROLES[data])}; got {given!r}"
         )
-    if len(set(roles)) != len(roles) or not all(isinstance(role, str) for role in roles):
-        raise ConfigError(f"{where}.on: a role or several different ones; got {given!r}")
     return roles
 
 

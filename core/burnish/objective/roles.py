@@ -41,8 +41,13 @@ def check_roles(config: Config, entries: Sequence[Entry]) -> None:
                 "rollout.kl_in_reward: the reward compares with a reference, but "
                 f"{config.origin('reference.model')} says `reference.model: none`. Drop one of the two"
             )
+        compares = "reference" in read or _is_shaped(config)
         if config.reference.sync is not None:
-            _check_sync(config, "reference" in read or _is_shaped(config))
+            _check_sync(config, compares)
+        if config.reference.model not in ("auto", "none") and not compares:
+            raise ConfigError("reference.model: no part of the objective compares with a reference; drop it")
+        if config.teacher.model is not None and "teacher" not in read:
+            raise ConfigError("teacher.model: no part of the objective learns from a teacher; drop it, or add `divergence`")
 
 
 def _is_shaped(config: Config) -> bool:
