@@ -320,6 +320,7 @@ def refusals() -> Iterator[Any]:
     yield pytest.param({"sources": ["mian"]}, "no data source 'mian'", id="no such source")
     yield pytest.param({"advantage": "no_such"}, "no advantage named 'no_such'", id="no such advantage")
     yield pytest.param({"backend": {"hf": {"rows": 3}}}, "unknown key. Did you mean 'max_rows'", id="no such option")
+    yield pytest.param({"advantage": "gae"}, "rollout.advantage: 'gae' reads values, and no part", id="nothing learns values")
     yield pytest.param({"advantage": {"a": {}, "b": {}}}, "one name with its options", id="two advantages")
     yield pytest.param({"filter": True, "group_size": 1}, "`group_size` must be more than 1", id="nothing to compare")
     yield pytest.param({"max_staleness": 4}, "the backend 'hf' draws from the very weights", id="live and ahead")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,15 @@ from burnish.config.sections import DrawnSection, RolloutSection, Sections, Sour
 from burnish.data.dataset import Cursor, TrainData, build_dataset
 from burnish.errors import ConfigError
 from burnish.registry import load
-from burnish.rollout.foreseen import foreseen, foreseen_batches, num_steps, seen_kinds, steps_a_pass
+from burnish.rollout.foreseen import (
+    foreseen,
+    foreseen_batches,
+    num_steps,
+    seen_kinds,
+    smaller_steps,
+    step_size,
+    steps_a_pass,
+)
 from burnish.testing import tiny_tokenizer
 
 SECTION = RolloutSection(prompts=3, group_size=4, epochs=2, sampling=DrawnSection(max_new_tokens=5))
@@ -39,6 +48,16 @@ def test_steps(data: TrainData) -> None:
     assert steps_a_pass(SECTION, 5) == 3  # 12 completions
     assert num_steps(SECTION, data, 1.0, 5) == 3 * 2 * 3  # 7 prompts by 3, two passes, three steps
     assert num_steps(None, data, 1.0, 5) == 1  # batches of 16 rows
+
+
+def test_a_step_that_is_smaller_than_asked_for_is_told_of(data: TrainData) -> None:
+    assert step_size(SECTION, 5) == 4  # 12 completions in three steps
+    assert [len(batch) for batch in islice(foreseen_batches(SECTION, data, 5), 3)] == [4, 4, 4]
+    said = "a rollout batch gives 12 completions, so a step has {} of them, not the {} of train.batch_size"
+    assert smaller_steps(SECTION, 5) == said.format(4, 5)
+    assert smaller_steps(SECTION, 16) == said.format(12, 16)
+    assert smaller_steps(SECTION, 6) is None
+    assert smaller_steps(None, 5) is None
 
 
 def test_a_group_shares_its_prompt_and_nothing_else(data: TrainData) -> None:

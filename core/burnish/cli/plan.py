@@ -62,20 +62,24 @@ def plan(
 
 def steps(config: Config, found: Forecast) -> Iterator[str]:
     """How many updates, and of what."""
-    from burnish.rollout.foreseen import num_steps, steps_a_pass
+    from burnish.rollout.foreseen import num_steps, smaller_steps, step_size, steps_a_pass
 
     rollout, batch_size = config.rollout, config.train.batch_size
     length = num_steps(rollout, found.data, 1.0, batch_size)
+    size = batch_size if rollout is None else step_size(rollout, batch_size)
     what = "units" if rollout is None else "pairs" if rollout.pairs else "completions"
     if found.num_steps is None:
         yield "not known: a stream has no length; set train.steps"
     elif length is None:
-        yield f"{found.num_steps} steps of {batch_size} {what}, from a stream"
+        yield f"{found.num_steps} steps of {size} {what}, from a stream"
     else:
-        yield f"{found.num_steps} steps of {batch_size} {what}; an epoch has {length}"
+        yield f"{found.num_steps} steps of {size} {what}; an epoch has {length}"
     if rollout is not None:
-        passes = f"{rollout.epochs} pass{'es' if rollout.epochs > 1 else ''} of {steps_a_pass(rollout, batch_size)} steps"
+        pieces = steps_a_pass(rollout, batch_size)
+        passes = f"{rollout.epochs} pass{'es' if rollout.epochs > 1 else ''} of {pieces} step{'s' if pieces > 1 else ''}"
         yield f"each rollout batch is {rollout.prompts} prompts by {rollout.group_size} completions, trained on in {passes}"
+        if (sentence := smaller_steps(rollout, batch_size)) is not None:
+            yield sentence
 
 
 def tokens(config: Config, found: Forecast) -> Iterator[str]:

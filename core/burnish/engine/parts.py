@@ -13,6 +13,7 @@ import torch
 
 from burnish.config.sections import RolloutSection, SourceSection
 from burnish.errors import ConfigError
+from burnish.objective.compose import Objective
 from burnish.objective.ragged import Ragged
 from burnish.registry import AdvantageRecord, BackendRecord, CurriculumRecord, EnvironmentRecord, Record, Registry
 from burnish.rollout.contract import Advantage, Backend, Environment, Groups
@@ -51,6 +52,17 @@ class Online:
         if section.group_size == 1 and section.pairs is None:
             _refuse_nothing(section, made["advantage"])
         return cls(section, environments, rewards=rewards, **made)
+
+
+def check_values(online: Online, objective: Objective) -> None:
+    """ConfigError where an advantage reads values, and nothing learns any."""
+    needs: frozenset[str] = getattr(online.advantage, "needs", frozenset())
+    if "values" in needs and all(signal.name != "value" for entry in objective.entries for signal in entry.signals()):
+        [name] = online.section.advantage
+        raise ConfigError(
+            f"rollout.advantage: '{name}' reads values, and no part of the objective learns any; add `value` to the objective, "
+            "as the recipe `ppo` does"
+        )
 
 
 def _environments(

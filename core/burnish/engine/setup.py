@@ -36,7 +36,7 @@ from burnish.engine.models import check_models, following, load_models, with_hea
 from burnish.engine.observers import Observers
 from burnish.engine.online import Rollouts
 from burnish.engine.optim import build_optimizer, check_optimizer
-from burnish.engine.parts import Online
+from burnish.engine.parts import Online, check_values
 from burnish.engine.progress import Progress
 from burnish.engine.resume import origin_of
 from burnish.engine.run import Run, State
@@ -52,7 +52,7 @@ from burnish.objective.entries import check_kinds
 from burnish.objective.roles import check_roles
 from burnish.registry import Registry
 from burnish.rollout.batches import OnlineBatches, ReadBatches
-from burnish.rollout.foreseen import foreseen_batches, num_steps, seen_kinds
+from burnish.rollout.foreseen import foreseen_batches, num_steps, seen_kinds, smaller_steps
 from burnish.rollout.likeliest import check_likeliest
 from burnish.rollout.mismatch import watched
 from burnish.rollout.rewards import Reward, load_reward, told_apart
@@ -93,9 +93,10 @@ def set_up(
         with config.located():
             check_pace(online.section, online.backend, config.train.batch_size, accelerator)
             check_likeliest(objective, online.section, online.backend)
+            check_values(online, objective)
     observers = Observers(registry, live.observers)
     progress = Progress(shown=accelerator.is_main_process)
-    progress.say(launch_warning(), precision_warning(config.train))
+    progress.say(launch_warning(), precision_warning(config.train), smaller_steps(config.rollout, config.train.batch_size))
     check_saving(config.checkpoint, accelerator)
     check_sync(config.reference, accelerator)
     check_critic(config.value, accelerator)

@@ -42,6 +42,21 @@ def steps_a_pass(section: RolloutSection, batch_size: int) -> int:
     return math.ceil(section.prompts * pairs_a_group(section.pairs, section.group_size) / batch_size)
 
 
+def step_size(section: RolloutSection, batch_size: int) -> int:
+    """Units of a step batch at most. Those of a pass are as even as may be, so smaller than `batch_size` where that does not
+    divide what a rollout batch gives."""
+    return math.ceil(section.prompts * pairs_a_group(section.pairs, section.group_size) / steps_a_pass(section, batch_size))
+
+
+def smaller_steps(section: RolloutSection | None, batch_size: int) -> str | None:
+    """A sentence where step batches are smaller than asked for."""
+    if section is None or (size := step_size(section, batch_size)) == batch_size:
+        return None
+    made = section.prompts * pairs_a_group(section.pairs, section.group_size)
+    what = "pairs at most" if section.pairs else "completions"
+    return f"a rollout batch gives {made} {what}, so a step has {size} of them, not the {batch_size} of train.batch_size"
+
+
 def num_steps(section: RolloutSection | None, data: TrainData, epochs: float, batch_size: int) -> int | None:
     """Optimiser steps of so many epochs, over rows or over prompts; None for a stream."""
     if section is None:
@@ -57,7 +72,8 @@ def foreseen_batches(section: RolloutSection | None, data: TrainData, batch_size
         return
     for prompts, _ in data.only(section.sources, section.prompts).units(Cursor()):
         units = [unit for prompt in prompts for unit in _units(prompt, section)]
-        yield from (units[start : start + batch_size] for start in range(0, len(units), batch_size))
+        pieces = np.array_split(np.arange(len(units)), steps_a_pass(section, batch_size))
+        yield from ([units[place] for place in piece] for piece in pieces if len(piece))
 
 
 def _units(prompt: Unit, section: RolloutSection) -> Sequence[Unit]:
