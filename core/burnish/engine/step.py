@@ -76,7 +76,7 @@ class _Sums:
 
     def add(self, outcome: Outcome) -> None:
         """One part on the members of one micro-batch."""
-        name, shares = outcome.part, outcome.shares.double()
+        name, shares = outcome.part, outcome.shares
         self.values[name] = self.values.get(name, 0.0) + float(shares.sum())
         self.merge(name, outcome.metrics)
         if bad := [outcome.units[index] for index in (~shares.isfinite()).nonzero()[:, 0].tolist()]:
@@ -135,7 +135,7 @@ class StepRunner:
         if self._rank == 0:  # all ranks have settled the same
             outcomes += [part.settled for part in parts if part.settled]
         sums = _Sums()
-        for outcome in outcomes:
+        for outcome in _fetched(outcomes):
             sums.add(outcome)
         sums.forwarded_tokens = self.roles.forwarded_tokens - before[0]
         sums.forwards = self.roles.forwards - before[1]
@@ -272,6 +272,20 @@ def canonical(units: List[Unit], pairing: List[int] | None = None) -> tuple[list
 def _twin(unit: Unit) -> Unit:
     """Equal content, another identity: a row that a batch holds twice counts twice."""
     return replace(unit, sequences=tuple(replace(sequence) for sequence in unit.sequences))
+
+
+def _fetched(outcomes: List[Outcome]) -> list[Outcome]:
+    """The same with all their numbers on the CPU, float64: a device is waited for once, and other processes, whose devices are
+    others, can add to them."""
+    if not outcomes:
+        return []
+    tensors = [tensor for one in outcomes for tensor in (one.shares, *(tally.moments for tally in one.metrics.values()))]
+    numbers = torch.cat([tensor.detach().double() for tensor in tensors]).cpu()
+    found = iter(torch.split(numbers, [len(tensor) for tensor in tensors]))
+    return [
+        replace(one, shares=next(found), metrics={name: Tally(tally.how, next(found)) for name, tally in one.metrics.items()})
+        for one in outcomes
+    ]
 
 
 def _all_gather(mine: Any) -> list[Any]:
