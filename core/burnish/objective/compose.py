@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from burnish.batch.layout import sent
 from burnish.data.units import Mask, Sequence, Unit
 from burnish.errors import ObjectiveError
 from burnish.model.signals import Role, Signal
@@ -149,8 +150,8 @@ class Part:
         """Rows' own weights times those of the entry's weight plugins: per member, or per token. Adds the plugins' metrics."""
         units = [self.members[place].unit for place in places]
         rows = [unit.scalars.get("weight", 1.0) for unit in units]
-        product: Ragged | Tensor = torch.tensor(rows, dtype=readings.dtype, device=readings.device)
-        sizes = torch.tensor([len(self.members[place].sequences) for place in places], device=readings.device)
+        product: Ragged | Tensor = sent(torch.tensor(rows, dtype=readings.dtype), readings.device)
+        sizes = sent(torch.tensor([len(self.members[place].sequences) for place in places], dtype=torch.int64), readings.device)
         for owner, weight in self.entry.owners[1:]:
             batch = self.sequences(owner, weight, places, readings)
             with torch.no_grad(), blamed(owner):
@@ -228,7 +229,8 @@ def _at(name: str, value: float | Tensor | Ragged, places: List[int], total: int
         raise ObjectiveError(
             f"statistic '{name}' has {len(value)} entries; it is a number, or one entry for each of {total} members"
         )
-    index = torch.tensor(places, dtype=torch.int64, device=value.lengths.device if isinstance(value, Ragged) else value.device)
+    device = value.lengths.device if isinstance(value, Ragged) else value.device
+    index = sent(torch.tensor(places, dtype=torch.int64), device)
     if isinstance(value, Tensor):
         return value[index]
     pieces = torch.split(value.values, value.lengths.tolist())

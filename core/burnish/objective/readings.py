@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from burnish.batch.layout import sent
 from burnish.data.units import Ids, Mask, Sequence
 from burnish.errors import ObjectiveError
 from burnish.model.signals import Role, Signal
@@ -88,7 +89,7 @@ class Detached:
     def read(self, signal: Signal, sequences: List[Sequence], masks: List[Mask]) -> Tensor:
         """As `Readings.read`; `old` that nobody recorded is the policy itself, which has not moved since."""
         found = [self._take(signal, sequence, mask) for sequence, mask in zip(sequences, masks, strict=True)]
-        return torch.from_numpy(np.concatenate([np.empty(0), *found])).to(self.device, self.dtype)
+        return sent(torch.from_numpy(np.concatenate([np.empty(0), *found])).to(self.dtype), self.device)
 
     def zero(self) -> Tensor:
         """A number to add to."""
@@ -157,13 +158,16 @@ class Live:
         pieces = torch.split(now, [int(np.count_nonzero(mask)) for mask in masks])
         known = [None if numbers is None else numbers[mask] for numbers, mask in zip(recorded, masks, strict=True)]
         return torch.cat(
-            [piece if one is None else torch.from_numpy(one).to(piece) for piece, one in zip(pieces, known, strict=True)]
+            [
+                piece if one is None else sent(torch.from_numpy(one).to(piece.dtype), piece.device)
+                for piece, one in zip(pieces, known, strict=True)
+            ]
         )
 
     def index(self, sequences: List[Sequence], masks: List[Mask]) -> Tensor:
         """Row among the M of every token that the masks mark: [tokens]."""
         found = [self.rows[id(sequence)][mask] for sequence, mask in zip(sequences, masks, strict=True)]
-        return torch.from_numpy(np.concatenate([np.empty(0, np.int64), *found])).to(self.device)
+        return sent(torch.from_numpy(np.concatenate([np.empty(0, np.int64), *found])), self.device)
 
 
 def column(signal: Signal) -> str:

@@ -104,7 +104,7 @@ class Tally:
         values = values.where(weights != 0, 0.0)  # a value of weight 0 may be anything, NaN too
         if metric.how in ("min", "max"):
             limit = torch.inf if metric.how == "min" else -torch.inf
-            present = torch.cat([values[weights != 0], values.new_full((1,), limit)])
+            present = torch.cat([values.where(weights != 0, limit), values.new_full((1,), limit)])
             return cls(metric.how, torch.stack([weights.sum(), present.min() if metric.how == "min" else present.max()]))
         return cls(metric.how, torch.stack([weights.sum(), (weights * values).sum(), (weights * values**2).sum()]))
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from burnish.batch.layout import sent
 from burnish.data.units import Mask, Sequence, Unit
 from burnish.errors import ObjectiveError
 from burnish.model.signals import Role, Signal, tempered
@@ -48,7 +49,7 @@ class Frame:
 
     def numbers(self, values: List[float]) -> Tensor:
         """A tensor in the batch's precision, on its device."""
-        return torch.tensor(values, dtype=self.readings.dtype, device=self.readings.device)
+        return sent(torch.tensor(values, dtype=self.readings.dtype), self.readings.device)
 
     def mask(self, sequence: Sequence) -> Mask:
         """The targets of `sequence` under this part's mask."""
@@ -77,7 +78,7 @@ class View:
     def lengths(self) -> Tensor:
         """Target tokens of each sequence: int64 [S]."""
         counts = np.array([np.count_nonzero(mask) for mask in self._masks], np.int64)
-        return torch.from_numpy(counts).to(self._frame.readings.device)
+        return sent(torch.from_numpy(counts), self._frame.readings.device)
 
     def signal(self, signal: Signal) -> Ragged:
         """A declared signal at every target token."""
@@ -106,8 +107,8 @@ class View:
         if missing:
             raise ObjectiveError(f"{self._frame.owner} needs '{name}' for every token, which row {missing[0]} does not have")
         found = [sequence.tokens[name][mask] for sequence, mask in zip(self._sequences, self._masks, strict=True)]
-        values = torch.from_numpy(np.concatenate([np.empty(0), *found]))
-        return self._ragged(values.to(self._frame.readings.device, self._frame.readings.dtype))
+        values = torch.from_numpy(np.concatenate([np.empty(0), *found])).to(self._frame.readings.dtype)
+        return self._ragged(sent(values, self._frame.readings.device))
 
     def scalar(self, name: str, default: float | None = None) -> Tensor:
         """A number per sequence that came with it or with its unit (`label`, `rating`): [S]."""
@@ -205,8 +206,8 @@ class Lists(_Coupled):
 
     def per_list(self, values: Tensor) -> Ragged:
         """One number per item, [items], as ragged values whose 'sequences' are the lists and whose 'tokens' the items."""
-        sizes = torch.tensor([len(member.sequences) for member in self._members], dtype=torch.int64, device=values.device)
-        return Ragged(values, sizes)
+        sizes = torch.tensor([len(member.sequences) for member in self._members], dtype=torch.int64)
+        return Ragged(values, sent(sizes, values.device))
 
 
 class Sequences(_Members, View):
