@@ -64,7 +64,7 @@ def tree_attention(
     if torch.is_autocast_enabled(query.device.type):
         # Rotated queries and keys are float32 where values are not; torch's own attention casts them all, so does this one.
         query, key, value = (states.to(torch.get_autocast_dtype(query.device.type)) for states in (query, key, value))
-    if softcap is None and query.is_cuda and query.dtype in (torch.float16, torch.bfloat16) and query.shape[-1] <= 256:
+    if softcap is None and query.is_cuda and _has_kernel(query):
         return _varlen(query, key, value, burnish_segments, scale, sliding_window), None
     if softcap is None and sliding_window is None and query.device.type == "cpu" and query.dtype in DTYPES:
         return blockwise(query, key, value, burnish_segments, scale), None
@@ -72,6 +72,13 @@ def tree_attention(
 
 
 AttentionInterface.register(NAME, tree_attention)
+
+
+def _has_kernel(query: Tensor) -> bool:
+    """Whether torch's flash attention takes such states: of 16 bits, of a width that it has kernels for, on Ampere or later."""
+    width = query.shape[-1]
+    takes = query.dtype in (torch.float16, torch.bfloat16) and width <= 256 and width % 8 == 0
+    return takes and torch.cuda.get_device_capability(query.device) >= (8, 0)
 
 
 def _per_segment(
