@@ -17,7 +17,7 @@ from accelerate.utils import DistributedType
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from burnish.engine.rounding import Rounded
+from burnish.engine.rounding import OFFLOAD, OWN, Rounded
 from burnish.engine.sharding import placed_like, whole
 from burnish.errors import ConfigError, ModelError, did_you_mean
 
@@ -149,11 +149,12 @@ def load_optimizer_state(optimizer: Optimizer, names: Mapping[nn.Parameter, str]
     for group, own in zip(optimizer.param_groups, saved["groups"], strict=True):
         group.update(own)
         # Counters follow the parameter's device only where the kernel reads them there.
-        counters_on_device = bool(group.get("fused") or group.get("capturable"))
+        counters_on_device, waits = bool(group.get("fused") or group.get("capturable")), bool(group.get(OFFLOAD))
         for parameter in group["params"]:
             state: dict[str, Any] = saved["parameters"].get(names[parameter], {})
             for key, item in state.items():
-                if isinstance(item, Tensor) and (item.ndim > 0 or counters_on_device):
+                on_host = waits and key not in OWN
+                if isinstance(item, Tensor) and (not on_host if item.ndim else counters_on_device):
                     item = placed_like(item, parameter)
                 optimizer.state[parameter][key] = item
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 Rounding = Literal["nearest", "kahan", "stochastic"]
-REST, TURN = "burnish_rest", "burnish_turn"
+REST, TURN, OFFLOAD = "burnish_rest", "burnish_turn", "burnish_offload"
 OWN = (REST, TURN)
 
 
@@ -34,7 +34,7 @@ class Rounded(Optimizer):
         self._rounding, self._offload = rounding, offload
         self._inner = make([nn.Parameter(torch.zeros(1))])
         [settings] = self._inner.param_groups
-        super().__init__(groups, {key: value for key, value in settings.items() if key != "params"})
+        super().__init__(groups, {**{key: value for key, value in settings.items() if key != "params"}, OFFLOAD: offload})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
