@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Mapping, Sequence
+from string import Template
 from typing import Any
+from urllib.parse import urlsplit
 
-from burnish.errors import InfrastructureError
+from burnish.errors import ConfigError, InfrastructureError
 
 UNAVAILABLE = ("CAPACITY_REACHED", "FACTORY_ERROR", "SESSION_ERROR")
 """Errors of the server that are nobody's mistake: it may have room later."""
+LOCAL = ("localhost", "127.0.0.1", "::1")
 BESIDE = ("done", "reward", "metadata")
 """Members of an observation that say nothing to the policy."""
 
@@ -26,7 +30,8 @@ class OpenEnv:
     url: of the server (http:// or ws://). action: the member of an action that the policy's text becomes (`message`, `code`,
     ...), or `json`, where the text is the action itself. show: the member of an observation that the policy reads; None for
     its only text, else all of it as JSON. columns: of a row that go into `reset`, where the row has them. connect_time_limit:
-    seconds. headers: of the connection, such as an authorisation.
+    seconds. headers: of the connection; `$NAME` in one stands for an environment variable, which no config and no model card
+    then shows: `{authorization: Bearer $OPENENV_KEY}`.
     """
 
     def __init__(
@@ -44,7 +49,10 @@ class OpenEnv:
             raise ValueError(f"url: '{url}' is no address of a server, such as http://127.0.0.1:8000")
         self._url = f"{scheme.replace('http', 'ws')}://{rest.removesuffix('/ws')}/ws"
         self._action, self._show, self._columns = action, show, tuple(columns)
-        self._limit, self._headers = connect_time_limit, dict(headers or {})
+        self._limit, self._headers = connect_time_limit, {name: _filled(name, text) for name, text in (headers or {}).items()}
+        host, is_filled = urlsplit(url).hostname, self._headers != dict(headers or {})
+        if is_filled and scheme in ("http", "ws") and host not in LOCAL:
+            raise ConfigError(f"url: the variables in headers would go to {host} unencrypted; use https")
         self._socket: Any = None
 
     async def reset(self, **columns: Any) -> str:
@@ -117,6 +125,16 @@ class OpenEnv:
         told = {name: value for name, value in observation.items() if name not in BESIDE}
         texts = [value for value in told.values() if isinstance(value, str)]
         return texts[0] if len(texts) == 1 else json.dumps(told, ensure_ascii=False)
+
+
+def _filled(name: str, text: str) -> str:
+    """A header with the environment's variables in it."""
+    try:
+        return Template(text).substitute(os.environ)
+    except KeyError as error:
+        raise ConfigError(f"headers.{name}: there is no environment variable {error.args[0]}") from error
+    except ValueError as error:
+        raise ConfigError(f"headers.{name}: a `$` that names no variable is written `$$`") from error
 
 
 class _Refused(Exception):

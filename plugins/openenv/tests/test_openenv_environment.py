@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from burnish_openenv.environment import OpenEnv
 
-from burnish.errors import InfrastructureError
+from burnish.errors import ConfigError, InfrastructureError
 from burnish.registry import EnvironmentRecord, load
 from burnish.rollout.contract import Episode, Task
 from burnish.rollout.environments.classes import environment_of
@@ -26,9 +27,11 @@ class Server:
     def __init__(self, room: int = 99) -> None:
         self.room = room
         self.sessions: list[list[Any]] = []
+        self.headers: Any = {}
 
     async def __call__(self, socket: Any) -> None:
         heard: list[Any] = []
+        self.headers = socket.request.headers
         self.sessions.append(heard)
         left = 0
         async for text in socket:
@@ -133,6 +136,26 @@ def test_an_environment_that_breaks() -> None:
         play(Server(), "crash")
     with pytest.raises(LookupError, match="no 'board' to show"):
         play(Server(), "3", show="board")
+
+
+def test_a_key_is_sent_and_stands_in_no_config(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENENV_KEY", "hush")
+    server = Server()
+    assert play(server, "3", headers={"authorization": "Bearer $OPENENV_KEY", "price": "1$$"}).outcome == "ok"
+    assert [server.headers[name] for name in ("authorization", "price")] == ["Bearer hush", "1$"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "url", "said"),
+    [
+        ({"key": "$NOBODY_KNOWS"}, "http://127.0.0.1:9", "headers.key: there is no environment variable NOBODY_KNOWS"),
+        ({"key": "1$"}, "http://127.0.0.1:9", "is written"),
+        ({"key": "$HOME"}, "http://example.org", "would go to example.org unencrypted"),
+    ],
+)
+def test_headers_that_cannot_be(headers: dict[str, str], url: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        OpenEnv(url=url, headers=headers)
 
 
 def test_an_address_that_is_none() -> None:
