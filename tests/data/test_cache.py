@@ -127,6 +127,24 @@ def test_an_interrupted_write_is_no_entry(
     assert rendered == ["main", "main"]
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="asks Linux")
+def test_bytes_are_on_the_disk_before_they_have_a_name(
+    build: Build, write_rows: Write, cache_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a loss of power leaves a name for bytes that never came."""
+    real, seen = os.fsync, set[tuple[str, bool]]()
+
+    def watched(descriptor: int) -> None:
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        seen.add((path.name, path.parent.name.startswith(".")))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    build(main={"source": str(write_rows(ROWS))})
+    assert {(cache.TABLE, True), (cache.REPORT, True)} <= seen
+    assert cache.TABLE in {file.name for entry in cache_folder.iterdir() for file in entry.iterdir()}
+
+
 def test_a_cache_that_cannot_be_written_is_said_once_and_the_run_goes_on(
     build: Build, write_rows: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -92,12 +92,20 @@ def store(folder: Path, key: str, table: pa.Table, report: dict[str, Any]) -> No
             with pa.OSFile(str(beside / TABLE), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
                 writer.write_table(table)
             (beside / REPORT).write_text(json.dumps(report), encoding="utf-8")
+            for file in (beside / TABLE, beside / REPORT):
+                _sync(file)
             beside.rename(folder / key)
         finally:
             shutil.rmtree(beside, ignore_errors=True)
     except OSError as error:
         if not (folder / key).exists():  # else another process was faster
             _warn_unwritable(str(folder), str(error))
+
+
+def _sync(file: Path) -> None:
+    """Have its bytes on the disk before its name: after a loss of power, holes in it would be read as tokens."""
+    with file.open("rb") as opened:
+        os.fsync(opened.fileno())
 
 
 @cache
