@@ -66,6 +66,15 @@ def test_raw_completes_the_text_itself(folder: Path) -> None:
     assert result.stdout != invoke(folder, "-p", "2 + 2 =", "--max-new-tokens", 6).stdout
 
 
+def test_what_would_do_nothing_is_refused(folder: Path) -> None:
+    result = invoke(folder, "-p", "a", "--raw", "--system", "Be kind.")
+    assert result.exit_code == 2
+    assert "--system begins a conversation, but --raw completes the text alone; leave it out" in result.stderr
+    result = invoke(folder, "-p", "a", "--top-p", 0)
+    assert result.exit_code == 2
+    assert "Invalid value for '--top-p'" in result.stderr
+
+
 def test_a_seed_and_a_temperature(folder: Path) -> None:
     warm = [invoke(folder, "-p", "a", "--temperature", 2, "--seed", seed, "--max-new-tokens", 8).stdout for seed in (0, 0, 1)]
     assert warm[0] == warm[1] != warm[2]

@@ -65,6 +65,20 @@ def test_what_is_read_after_the_config(desk: Desk, objective: list[Any], changes
     assert said in desk.refused()
 
 
+@pytest.mark.parametrize(
+    "changes", [{"reference": {"model": "RUN"}}, {"model": {"name": "RUN"}}, {"model": {"adapter": {"path": "RUN"}}}]
+)
+def test_a_run_where_its_model_is_meant(desk: Desk, changes: dict[str, Any]) -> None:
+    folder = desk.folder / "earlier"
+    (folder / "model").mkdir(parents=True)
+    (folder / "run.yaml").write_text("{}")
+    desk.rows(PAIRS)
+    desk.config(["dpo"], **json.loads(json.dumps(changes).replace("RUN", str(folder))))
+    message = desk.refused()
+    assert "there is no such folder" not in message
+    assert message.endswith(f"It is a run: the model that it trained is {folder}/model")
+
+
 def test_an_unknown_metric_is_refused_before_training(desk: Desk) -> None:
     desk.config(data={"main": {"holdout": 0.3}}, evaluate={"metric": "eval/los"}, checkpoint={"best": True})
     message = desk.refused(weights=True)

@@ -23,12 +23,12 @@ def generate(
     prompt: Annotated[str | None, typer.Option("--prompt", "-p", help="answer this; else standard input is read")] = None,
     system: Annotated[str | None, typer.Option(help="a system message to begin with")] = None,
     raw: Annotated[bool, typer.Option("--raw", help="complete the text as it is, without the chat template")] = False,
-    max_new_tokens: Annotated[int, typer.Option(min=1)] = 256,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="tokens of an answer at most")] = 256,
     temperature: Annotated[float, typer.Option(min=0, help="0 takes the most likely token")] = 0.0,
-    top_p: Annotated[float, typer.Option(min=0, max=1)] = 1.0,
+    top_p: Annotated[float, typer.Option(min=1e-6, max=1, help="the likeliest tokens that have this share; 1 keeps all")] = 1.0,
     top_k: Annotated[int, typer.Option(min=0, help="0 keeps all")] = 0,
     repetition_penalty: Annotated[float, typer.Option(min=1e-6, help="above 1, words that were said become less likely")] = 1.0,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="of the draws")] = 0,
     step: Annotated[int | None, typer.Option(help="the checkpoint of this step, instead of the final model")] = None,
     trust_remote_code: TrustRemoteCode = False,
 ) -> None:
@@ -38,6 +38,7 @@ def generate(
     from burnish import registry
     from burnish.config.sections import SamplingSection
     from burnish.engine.saved import open_saved
+    from burnish.errors import ModelError
     from burnish.rollout.sampler import HFSampler
 
     sampling = SamplingSection(
@@ -50,6 +51,9 @@ def generate(
     saved = open_saved(what, registry.load(), step, {"trust_remote_code": trust_remote_code})
     saved.model.to("cuda" if torch.cuda.is_available() else "cpu")
     chats = saved.tokenizer.chat_template is not None and not raw
+    if system is not None and not chats:
+        why = "--raw completes the text alone" if raw else f"{what} has no chat template"
+        raise ModelError(f"--system begins a conversation, but {why}; leave it out")
     speaker = Speaker(HFSampler(saved.model, saved.tokenizer), saved.tokenizer, sampling, seed, chats, system)
     if prompt is not None:
         typer.echo(speaker.answer(prompt))

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from burnish.errors import ModelError
+from burnish.model.hub import cache_only
 from burnish.model.peft_without_hub import (
     AuxiliaryTrainingWrapper,
     BaseTunerLayer,
@@ -74,11 +75,16 @@ def adapter_shapes(model: nn.Module, path: str, name: str = NAME, trainable: boo
     return _put_on(model, config, name)
 
 
+def within_run(folder: Path) -> str:
+    """The end of a sentence about a folder that holds no model: where it is when the folder is a run, else nothing."""
+    return f". It is a run: the model that it trained is {folder / 'model'}" if (folder / "run.yaml").is_file() else ""
+
+
 def _config_at(path: str) -> PeftConfig:
     try:
-        config = PeftConfig.from_pretrained(path)
+        config = PeftConfig.from_pretrained(path, local_files_only=Path(path).is_dir() or cache_only(path))
     except (OSError, ValueError) as error:
-        raise ModelError(f"no adapter at '{path}': {error}") from error
+        raise ModelError(f"no adapter at '{path}': {error}{within_run(Path(path))}") from error
     if config.is_prompt_learning:
         raise ModelError(f"the adapter at '{path}' is {config.peft_type.value}; burnish trains LoRA, not virtual tokens")
     return config

@@ -27,7 +27,7 @@ from transformers.utils import logging
 from burnish.config.sections import AdapterSection, ModelSection
 from burnish.data.templates import apply_template
 from burnish.errors import ModelError, did_you_mean, nearest
-from burnish.model.adapters import adapter_shapes, add_lora, grow_embeddings, load_adapter
+from burnish.model.adapters import adapter_shapes, add_lora, grow_embeddings, load_adapter, within_run
 from burnish.model.dropout import switch_off
 from burnish.model.hub import cache_only, why_not
 from burnish.model.tasks import CLASSES, Task, outputs_for, task_of_config
@@ -279,6 +279,8 @@ def _not_loaded(what: str, name: str, registry: Registry, error: Exception) -> M
                 f"belongs to, and the folder as `model.adapter`: {{path: {name}}}"
             )
         held = ", ".join(sorted(item.name for item in folder.iterdir())[:SHOWN]) or "nothing"
+        if run := within_run(folder):
+            return ModelError(f"the folder '{name}' holds no {what}{run}")
         reason = str(error).strip().partition("\n")[0]
         return ModelError(f"the folder '{name}' holds no {what} that can be loaded. It holds {held}. The error was: {reason}")
     known = [record.name for record in registry.records(ModelRecord)]
