@@ -13,7 +13,7 @@ import pytest
 from played import trajectory
 
 from burnish.errors import RunError
-from burnish.rollout.journal import Journal
+from burnish.rollout.journal import Journal, _hash
 from burnish.rollout.trajectory import Trajectory
 
 
@@ -42,6 +42,20 @@ def test_what_is_written_is_read_to_the_bit(tmp_path: Path) -> None:
     table = pa.ipc.open_file(path.read_bytes()).read_all()
     assert table["outcome"].to_pylist() == ["ok", "timeout"]
     assert table["tokens.old"].to_pylist()[0] is None
+
+
+def test_a_file_that_points_outside_of_itself_is_refused(tmp_path: Path) -> None:
+    """Made by somebody else, with the hash in its name: the ids of its second trajectory end a gigabyte on."""
+    journal = Journal(tmp_path)
+    path = journal.append(0, [trajectory(row, 0, [4] * 5) for row in range(3)])
+    content, ends = path.read_bytes(), np.array([0, 1, 2, 3], np.int32) * trajectory(0, 0, [4] * 5).ids.size
+    assert content.count(ends.tobytes()) > 1
+    hostile = content.replace(ends.tobytes(), np.array([0, ends[1], 2**30, ends[3]], np.int32).tobytes())
+    (tmp_path / f"000001-{_hash(hostile)}.arrow").write_bytes(hostile)
+    (tmp_path / f"000002-{_hash(b'no')}.arrow").write_bytes(b"no")
+    for number in (1, 2):
+        with pytest.raises(RunError, match="is no journal that can be read"):
+            journal.read(number)
 
 
 def test_what_is_written_beside_the_numbers_is_read_too(tmp_path: Path) -> None:

@@ -63,7 +63,12 @@ class Journal:
         content = path.read_bytes()
         if _hash(content) != path.stem.partition("-")[2]:
             raise RunError(f"{path} is damaged: its content has another hash than its name says; delete it to draw it anew")
-        return [_trajectory(row) for row in pa.ipc.open_file(content).read_all().to_pylist()]
+        try:
+            table = pa.ipc.open_file(content).read_all()
+            table.validate(full=True)  # anybody can give a file its hash, and what it says of itself is believed from here on
+        except (OSError, ValueError) as error:
+            raise RunError(f"{path} is no journal that can be read: {error}") from error
+        return [_trajectory(row) for row in table.to_pylist()]
 
     def numbers(self) -> list[int]:
         """The rollout batches that are there, in order."""
