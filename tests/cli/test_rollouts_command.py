@@ -107,6 +107,7 @@ def test_what_cannot_be_done_is_said(run: Path, tmp_path: Path) -> None:
         (("export", run, tmp_path / "x", "--as", "preference"), "Did you mean 'preferences'"),
         (("export", run, tmp_path / "x", "--min-reward", "9"), "2 rollout batches, none of which gives such a row"),
         (("show", tmp_path), "is not a run"),
+        (("show", run, "--outcome", "trunkated"), "no outcome named 'trunkated'. Did you mean 'truncated'?"),
     ):
         result = burnish(*arguments)
         assert result.exit_code == 2

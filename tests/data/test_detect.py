@@ -85,6 +85,8 @@ def test_mixed_lets_them_pass_and_named_formats_ask_nobody(registry: Registry) -
 def test_unknown_rows_and_no_rows(registry: Registry) -> None:
     with pytest.raises(DataError, match=r"no format knows rows with keys question, answer \(first: row 0\).*Known: alpaca"):
         detect_format([{"question": "q", "answer": "a"}], registry)
+    with pytest.raises(DataError, match=r"If this is one column too few, set `delimiter: ';'`\. Rename them with `columns: {p"):
+        detect_format([{"prompt;completion": "q;a"}], registry)
     with pytest.raises(DataError, match="no rows"):
         detect_format([], registry)
     with pytest.raises(PluginError, match=r"no format named 'alpacca'. Did you mean 'alpaca'\?"):

@@ -18,7 +18,7 @@ def shown(num_steps: int, *, terminal: bool = False, on: bool = True) -> str:
         for step in range(1, num_steps + 1):
             progress.step(step, METRICS)
         progress.say("[an alarm]")
-        progress.evaluation(num_steps, {"eval/loss": 0.25})
+        progress.evaluation(num_steps, {"eval/loss": 0.25, "eval/accuracy": 0.75, "eval/margin": 2.0})
     return out.getvalue()
 
 
@@ -26,7 +26,7 @@ def test_plain_lines_are_few_and_full() -> None:
     lines = shown(50).splitlines()
     assert len(lines) == FIRST_LINES + 1 + 2
     assert lines[0].startswith("step 1/50  loss 1.5000 (dpo 0.5, sft 1)  lr 1.00e-05  1,234 tokens/s")
-    assert lines[-2:] == ["[an alarm]", "step 50/50  eval/loss 0.2500"]
+    assert lines[-2:] == ["[an alarm]", "step 50/50  eval/loss 0.2500  eval/accuracy 0.7500"]
 
 
 def test_terminal_gets_a_live_bar() -> None:

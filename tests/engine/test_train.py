@@ -80,6 +80,11 @@ def test_the_card_says_what_was_done_and_whom_to_cite(make_config: MakeConfig) -
     assert "plugin kto" not in card, "installed, and had no part in the run"
 
 
+def test_a_live_model_comes_with_its_tokenizer(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="a model was given without its tokenizer; give `tokenizer` too, or"):
+        train({"objective": ["sft"], "output": str(tmp_path / "run")}, model=tiny_model("llama"), data=TEXTS)
+
+
 def test_live_objects_take_the_place_of_names(tmp_path: Path) -> None:
     model = tiny_model("llama")
     seen: list[Any] = []

@@ -519,7 +519,7 @@ class GuardSection(Section):
     """What happens to broken updates."""
 
     max_skipped: Count = 3
-    """Updates in a row that are skipped because a number in them was not finite; one more stops the run."""
+    """Updates in a row, skipped because a number in them was not finite, at which the run stops."""
 
 
 class PluginsSection(Section):

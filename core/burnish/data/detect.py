@@ -120,9 +120,16 @@ def _nobody(row: Row, where: str, formats: Sequence[Format]) -> str:
     nearly = "".join(f" As {known.name}: {what}." for known in formats if (what := _nearly(known, row)) is not None)
     return (
         f"no format knows rows with keys {keys(row)} (first: {where}).{nearly} "
-        "Rename them with `columns: {prompt: question}`, or name a format. "
+        f"{_several_in_one(row)}Rename them with `columns: {{prompt: question}}`, or name a format. "
         f"Known: {', '.join(sorted(known.name for known in formats))}."
     )
+
+
+def _several_in_one(row: Row) -> str:
+    """What to do about a table that was cut in the wrong places, '' for any other row."""
+    only = str(next(iter(row))) if len(row) == 1 else ""
+    mark = next((mark for mark in (";", "\t", "|", ",") if mark in only), None)
+    return "" if mark is None else f"If this is one column too few, set `delimiter: {mark!r}`. "
 
 
 def _nearly(known: Format, row: Row) -> str | None:

@@ -100,7 +100,7 @@ def quiet_libraries() -> Iterator[None]:
 
 def is_headline(name: str) -> bool:
     """Whether a metric is shown, not only written: losses, rewards of what was generated, how often the chosen answer wins."""
-    return name.startswith("eval/loss") or name == "eval/reward" or name.endswith(("/mean", "/accuracies"))
+    return name.startswith("eval/loss") or name == "eval/reward" or name.endswith(("/mean", "/accuracies", "/accuracy"))
 
 
 def _bar(step: int, num_steps: int, words: str) -> Table:

@@ -101,6 +101,8 @@ def set_up(
     check_sync(config.reference, accelerator)
     check_critic(config.value, accelerator)
     _refuse_other_plugins(registry)
+    if live.model is not None and live.tokenizer is None and config.model.name is None:
+        raise ConfigError("a model was given without its tokenizer; give `tokenizer` too, or `model.name` to take it from")
     tokenizer = load_tokenizer(config.model, registry) if live.tokenizer is None else live.tokenizer
     if live.model is None:
         check_models(config, registry, objective, tokenizer)

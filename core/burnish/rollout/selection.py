@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from burnish.data.units import LIKELIEST_IDS, LIKELIEST_LOGPS
+from burnish.errors import RunError, did_you_mean
+from burnish.rollout.contract import Outcome
 from burnish.rollout.journal import Journal
 from burnish.rollout.trajectory import Trajectory, by_group
 
@@ -28,6 +30,10 @@ class Choice:
     max_reward: float | None = None
     min_length: int | None = None
     max_length: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.outcome is not None and self.outcome not in get_args(Outcome):
+            raise RunError(f"no outcome named '{self.outcome}'. {did_you_mean(self.outcome, get_args(Outcome))}")
 
     def accepts(self, one: Trajectory) -> bool:
         """Whether a trajectory is wanted."""
