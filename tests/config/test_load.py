@@ -59,6 +59,7 @@ def test_a_config_is_immutable(kit: Registry) -> None:
             "train:\n  micro_batch_tokens: some\n",
             "run.yaml:2: train.micro_batch_tokens: should be 'auto' or a valid integer, found 'some'",
         ),
+        ("optimizer:\n  lr: .inf\n", "run.yaml:2: optimizer.lr: should be a finite number, found inf"),
         ("train:\n  seed: 4294967296\n", "run.yaml:2: train.seed: should be less than 4294967296, found 4294967296"),
         ("train: 3\n", "run.yaml:1: train: should be a mapping, `key: value`, found 3"),
         ("model: gpt2\n", "run.yaml:1: model: should be a mapping, `key: value`, found 'gpt2'"),

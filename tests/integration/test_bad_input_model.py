@@ -55,6 +55,7 @@ def test_damaged_weights(desk: Desk) -> None:
         (["sft"], {"model": {"adapter": {"lora": {"targets": ["q_prj"]}}}}, "{'q_prj'} not found in the base model"),
         (["sft"], {"optimizer": {"name": "adamww"}}, "no optimizer named 'adamww'. Did you mean 'adamw'?"),
         (["sft"], {"optimizer": {"options": {"momentum": 1}}}, "got an unexpected keyword argument 'momentum'"),
+        (["sft"], {"optimizer": {"options": {"betas": [0.9]}}}, "optimizer 'adamw' with options {'betas': [0.9]}: list index"),
         (["sft"], {"schedule": {"name": "cosin"}}, "no schedule named 'cosin'. Did you mean 'cosine'?"),
         (["sft"], {"evaluate": {"every": 2}}, "there is nothing to evaluate on; give a source a `holdout`"),
     ],

@@ -268,7 +268,7 @@ class OptimizerSection(Section):
 
     name: str = "adamw"
     """Of torch.optim, or of transformers' optimisers."""
-    lr: NotNegative = 1e-5
+    lr: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1e-5
     weight_decay: NotNegative = 0.0
     options: Options = Field(default_factory=dict)
     """Its further arguments."""

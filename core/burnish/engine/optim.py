@@ -61,7 +61,7 @@ def build_optimizer(section: OptimizerSection, parameters: Iterable[tuple[str, n
             return build(groups)
         _check_rounding(section, [parameter for _, parameter in trainable])
         return Rounded(build, groups, section.rounding, section.offload)
-    except (TypeError, ValueError, ImportError) as error:
+    except (TypeError, ValueError, LookupError, ImportError) as error:
         raise ConfigError(f"optimizer '{section.name}' with options {section.options}: {error}") from error
 
 
