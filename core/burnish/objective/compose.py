@@ -120,7 +120,7 @@ class Part:
             terms = self.entry.loss(batch)
         _check(self.entry.name, terms, batch, LEVELS.get(self.entry.data, ("token", "sequence")))
         metrics = dict(terms.metrics)
-        multipliers = self._multipliers(places, readings, metrics)
+        multipliers = self._multipliers(batch, places, readings, metrics)
         shares = self.entry.reduction.shares(terms, multipliers, self.denominator)
         units = tuple(self.members[place].unit for place in places)
         return Outcome(self.entry.name, units, shares, {name: Tally.of(metric) for name, metric in metrics.items()})
@@ -146,14 +146,19 @@ class Part:
         allowed = part.signals(), derived_signals(part)
         return Frame(owner, self.entry.targets, *allowed, readings, statistic, self.entry.temperature)
 
-    def _multipliers(self, places: List[int], readings: Readings, metrics: dict[str, Any]) -> Ragged | Tensor:
-        """Rows' own weights times those of the entry's weight plugins: per member, or per token. Adds the plugins' metrics."""
+    def _multipliers(self, given: Batch, places: List[int], readings: Readings, metrics: dict[str, Any]) -> Ragged | Tensor:
+        """Rows' own weights times those of the entry's weight plugins: per member, or per token. Adds the plugins' metrics.
+
+        given: what the loss was given.
+        """
+        first = given if isinstance(given, Sequences) else None
         units = [self.members[place].unit for place in places]
         rows = [unit.scalars.get("weight", 1.0) for unit in units]
         product: Ragged | Tensor = sent(torch.tensor(rows, dtype=readings.dtype), readings.device)
         sizes = sent(torch.tensor([len(self.members[place].sequences) for place in places], dtype=torch.int64), readings.device)
         for owner, weight in self.entry.owners[1:]:
             batch = self.sequences(owner, weight, places, readings)
+            first = batch.as_long_as(first or batch)
             with torch.no_grad(), blamed(owner):
                 terms = weight(batch)
             _check(owner, terms, batch, ("sequence",) if self.entry.couples else ("token", "sequence"))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from collections.abc import Sequence as List
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 import torch
@@ -79,6 +80,11 @@ class View:
         """Target tokens of each sequence: int64 [S]."""
         counts = np.array([np.count_nonzero(mask) for mask in self._masks], np.int64)
         return sent(torch.from_numpy(counts), self._frame.readings.device)
+
+    def as_long_as(self, other: View) -> Self:
+        """This view, with the lengths of another one of the same sequences: no device is asked whether they are equal."""
+        self.__dict__["lengths"] = other.lengths
+        return self
 
     def signal(self, signal: Signal) -> Ragged:
         """A declared signal at every target token."""
