@@ -82,7 +82,7 @@ def load_config(
         tree, stem = mark(source, "the given config"), "run"
     else:
         tree, stem = read_file(Path(source)), Path(source).stem
-    changes = [(path, read_value(value, OVERRIDE)) for path, value in map(parse_override, overrides)]
+    changes = [(path, _overriding(path, value)) for path, value in map(parse_override, overrides)]
     # A recipe lies below the file, and other overrides above what it gives: `objective.0.dpo.beta=1` may be about its list.
     for path, node in changes:
         if path.partition(".")[0] in (recipes.KEY, "plugins"):
@@ -104,6 +104,15 @@ def load_config(
         with config.located():
             raise ConfigError("\n".join(found))
     return config
+
+
+def _overriding(path: str, text: str) -> Node:
+    """The value of an override."""
+    try:
+        return read_value(text, OVERRIDE)
+    except ConfigError as error:
+        what = str(error).partition(": ")[2]
+        raise ConfigError(f"override '{path}={text}': {what}. A shell parts words at spaces: quote all of it") from error
 
 
 def _checked(tree: Node) -> Config:
