@@ -40,7 +40,7 @@ def test_json_lines_with_blank_lines_and_places(registry: Registry, tmp_path: Pa
 
 
 def test_compressed_json_lines(registry: Registry, tmp_path: Path) -> None:
-    with gzip.open(tmp_path / "rows.jsonl.gz", "wt") as file:
+    with gzip.open(tmp_path / "rows.jsonl.gz", "wt", encoding="utf-8-sig") as file:
         file.writelines(json.dumps(row) + "\n" for row in ROWS)
     assert rows_of(opened(registry, tmp_path / "rows.jsonl.gz")) == ROWS
 
