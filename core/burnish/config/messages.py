@@ -11,6 +11,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from burnish.config.trl_names import instead
 from burnish.errors import did_you_mean
 
 _KEYS = "should be a mapping, `key: value`"
@@ -61,6 +62,8 @@ def _where_instead(key: str, location: tuple[int | str, ...], model: type[BaseMo
         section = sections_in(section).get(str(part), section)
     keys = known_keys(section)
     passed_on = f" Options of its own stand under `options`, as in `options: {{{key}: ...}}`." if "options" in keys else ""
+    if known_elsewhere := instead(key):
+        return known_elsewhere
     homes = [name for name, other in sections_in(model).items() if key in known_keys(other)]
     if len(homes) == 1 and section is not model:
         return f"Did you mean '{homes[0]}.{key}'?{passed_on}"
