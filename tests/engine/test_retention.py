@@ -48,5 +48,5 @@ def test_a_shortened_journal_is_not_the_whole_run(make_config: MakeConfig, tmp_p
 
 
 def test_without_checkpoints_everything_is_needed(make_config: MakeConfig) -> None:
-    with pytest.raises(ConfigError, match=r"rollout\.keep: .* set `checkpoint.every`"):
-        burnish.train(shortened(make_config, 1, checkpoint={}), data=QUESTIONS)
+    with pytest.raises(ConfigError, match=r"rollout\.keep: .* let `checkpoint.every` be a number"):
+        burnish.train(shortened(make_config, 1, checkpoint={"every": None}), data=QUESTIONS)

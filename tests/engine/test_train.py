@@ -46,6 +46,15 @@ def test_the_ledger_of_a_run(make_config: MakeConfig, tmp_path: Path) -> None:
     assert result.metrics["loss"] == lines[-2]["loss"]
 
 
+@pytest.mark.parametrize(
+    ("checkpoint", "written"),
+    [({"every": 2}, ["step-000002", "step-000003"]), ({"every": 4}, []), ({"every": None}, []), ({}, [])],
+)
+def test_checkpoints_come_in_a_long_run(make_config: MakeConfig, tmp_path: Path, checkpoint: Any, written: list[str]) -> None:
+    train(make_config(checkpoint=checkpoint, train={"steps": 3}))
+    assert sorted(path.name for path in (tmp_path / "run").glob("checkpoints/*")) == written
+
+
 @pytest.mark.parametrize("adapter", [None, LORA])
 def test_the_model_is_loaded_by_transformers(make_config: MakeConfig, model_folder: Path, adapter: Any) -> None:
     config = make_config(

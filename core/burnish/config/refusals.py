@@ -46,7 +46,7 @@ def _misplaced(config: Sections) -> Iterator[str]:
 def _never_deleted(config: Sections) -> Iterator[str]:
     """A journal that is to be shortened, in a run that without a checkpoint needs all of it to begin anew."""
     if config.rollout is not None and config.rollout.keep is not None and config.checkpoint.every is None:
-        yield "rollout.keep: what no checkpoint needs is deleted when one is written; set `checkpoint.every`, or drop `keep`"
+        yield "rollout.keep: what no checkpoint needs is deleted when one is written; let `checkpoint.every` be a number"
 
 
 def _other_kinds(config: Sections, registry: Registry) -> Iterator[str]:

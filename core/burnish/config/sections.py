@@ -507,8 +507,8 @@ class EvaluateSection(Section):
 class CheckpointSection(Section):
     """What is kept to continue from."""
 
-    every: Positive | None = None
-    """Steps between two checkpoints."""
+    every: Positive | None = 500
+    """Steps between two checkpoints; null for none. A run of fewer steps ends with its model alone."""
     keep: Positive = 2
     """How many of the last are kept."""
     best: bool = False

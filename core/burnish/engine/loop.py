@@ -222,7 +222,7 @@ def finish(run: Run) -> None:
     """The last evaluation and checkpoint. The model then holds the last weights, or with `checkpoint.best` the best."""
     state, config = run.state, run.config
     improved = config.evaluate.at_end and state.evaluated_at != state.step and evaluate_now(run)
-    if improved or config.checkpoint.every is not None:
+    if improved or state.step >= (config.checkpoint.every or math.inf):
         save(run)
     if config.checkpoint.best and state.best and state.best.step != state.step:
         load_weights(run.checkpoints.path(state.best.step), run.trained.parameters)
