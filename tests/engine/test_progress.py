@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import io
+from itertools import count
+from types import SimpleNamespace
 
+import pytest
 from rich.console import Console
 
-from burnish.engine.progress import FIRST_LINES, Progress
+from burnish.engine import progress as module
+from burnish.engine.progress import FIRST_LINES, SILENT_S, Progress
 
 METRICS = {"loss": 1.5, "loss/dpo": 0.5, "loss/sft": 1.0, "learning_rate": 1e-5, "tokens_per_s": 1234.0}
 
@@ -37,3 +41,22 @@ def test_terminal_gets_a_live_bar() -> None:
 
 def test_other_ranks_are_silent() -> None:
     assert shown(3, on=False) == ""
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_long_work_between_steps_is_counted(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = count(0.0, SILENT_S / 4)  # a quarter of the silence at every look
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    out = io.StringIO()
+    with Progress(console=Console(file=out, force_terminal=terminal, width=120)).steps(9, 3) as progress:
+        drawn = progress.counting("drawn")
+        for done in range(1, 9):
+            drawn(done, 8)
+            if terminal:
+                progress._live.refresh()  # type: ignore[union-attr]
+    text = out.getvalue()
+    if terminal:
+        assert all(f"drawn {done} of 8" in text for done in range(1, 9))
+        assert "3/9" in text
+    else:
+        assert text.splitlines() == ["step 3/9  drawn 4 of 8", "step 3/9  drawn 8 of 8"]

@@ -72,3 +72,17 @@ def test_requests_made_later_are_served_too() -> None:
 def test_without_a_model_it_says_so() -> None:
     with pytest.raises(ModelError, match="given none"):
         asyncio.run(LocalBackend().generate((1,), SAMPLING))
+
+
+@pytest.mark.parametrize("stepwise", [False, True])
+def test_who_waits_is_told_of_every_completion_that_is_done(stepwise: bool) -> None:
+    counted: list[tuple[int, int]] = []
+    made = LocalBackend()
+    made.draw_from(MODEL, tiny_tokenizer(chat=False), torch.no_grad, stepwise, lambda done, of: counted.append((done, of)))
+
+    async def together() -> None:
+        await asyncio.gather(*(made.generate(ids, SAMPLING, seed) for seed, ids in enumerate(PROMPTS)))
+
+    asyncio.run(together())
+    assert counted[-1] == (5, 5)
+    assert [done for done, _ in counted] == sorted({done for done, _ in counted})

@@ -204,3 +204,12 @@ def test_an_environment_knows_the_row_and_its_room() -> None:
     [task] = seen
     assert (task.ids, task.prompt, task.room) == ((4, 9), "what?", 40)
     assert task.columns == task.side.columns == {"level": 3}
+
+
+def test_episodes_are_counted_however_they_end() -> None:
+    counted: list[tuple[int, int]] = []
+    plays = player(Faulty(), time_limit=0.05, tells=lambda _: None, shows=lambda done, of: counted.append((done, of)))
+    for _ in range(2):  # the second time from the beginning
+        plays.play([prompt(0, (4,)), prompt(1, (5,), fault=1), prompt(2, (6,), wait=1)], [0, 1], version=0)
+    assert [done for done, _ in counted] == [1, 2, 3, 4, 5, 6] * 2
+    assert {of for _, of in counted} == {6}

@@ -71,7 +71,8 @@ def _answered(run: Run) -> list[Trajectory]:
     as_one = accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
     rank, num_ranks = (0, 1) if as_one else (accelerator.process_index, accelerator.num_processes)
     backend, renderer = LocalBackend(), Renderer(run.tokenizer, run.config.render)
-    backend.draw_from(run.model, run.tokenizer, accelerator.autocast, stepwise=not as_one and goes_on(run.environments))
+    stepwise, shows = not as_one and goes_on(run.environments), run.progress.counting("evaluation: drawn")
+    backend.draw_from(run.model, run.tokenizer, accelerator.autocast, stepwise, shows)
     on_error = "stop" if section is None else section.on_reward_error
     judge = Judge(
         run.rewards, run.tokenizer, on_error, lambda: trainer_state(run.state.step, run.num_steps), run.progress.say

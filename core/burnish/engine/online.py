@@ -56,12 +56,13 @@ from burnish.rollout.soundness import vocabulary_of
 from burnish.rollout.supply import Draw, Supply
 from burnish.rollout.trajectory import Trajectory
 from burnish.rollout.versioned import Versioned
-from burnish.rollout.waiting import Gate, finish
+from burnish.rollout.waiting import Gate, Shows, finish, unseen
 
 
 @dataclass
 class Rollouts:
-    """Makes rollout batches with the run's models. step: how many updates have been made."""
+    """Makes rollout batches with the run's models. step: how many updates have been made; shows: is told how many completions
+    of a rollout batch are done."""
 
     online: Online
     config: Config
@@ -73,6 +74,7 @@ class Rollouts:
     step: Callable[[], int]
     tells: Callable[..., None]
     num_steps: int
+    shows: Shows
     find: Finder = field(init=False)
     samples: Samples = field(init=False)
 
@@ -84,7 +86,7 @@ class Rollouts:
             self.online.backend.draw_like(self.model, self.tokenizer, self.accelerator.autocast)
         elif isinstance(self.online.backend, LocalBackend):
             stepwise = self._pace.extra > 0 or (not self._as_one and goes_on(self.online.environments))
-            self.online.backend.draw_from(self.model, self.tokenizer, self._within, stepwise=stepwise)
+            self.online.backend.draw_from(self.model, self.tokenizer, self._within, stepwise=stepwise, shows=self.shows)
             self.online.backend.compare_with(self._reference)
         if section.opponents is not None:
             self._check_opponents()
@@ -130,6 +132,7 @@ class Rollouts:
             0.0 if section.opponents is None else section.opponents.mixture,
             vocabulary_of(self.model),
             asked_for(self.objective, section),
+            unseen if self.online.backend.capabilities.live else self.shows,  # what draws in this process shows more itself
         )
 
     @cached_property

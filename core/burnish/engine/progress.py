@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 
@@ -19,6 +19,7 @@ from transformers.utils import logging
 
 FIRST_LINES = 5
 EVERY_S = 10.0
+SILENT_S = 60.0  # so long nothing is said at most, where there is something to count
 
 
 class Progress:
@@ -29,14 +30,15 @@ class Progress:
         self._live = Live(console=self.console, transient=True) if shown and self.console.is_terminal else None
         self._num_steps = self._began_at = self._lines = 0
         self._began = self._last_line = 0.0
+        self._step, self._words = 0, ""
 
     def steps(self, num_steps: int, done: int = 0) -> Progress:
         """Get ready to show the steps after `done`."""
-        self._num_steps, self._began_at = num_steps, done
+        self._num_steps, self._began_at, self._step = num_steps, done, done
         return self
 
     def __enter__(self) -> Progress:
-        self._began = time.monotonic()
+        self._began = self._last_line = time.monotonic()
         if self._live:
             self._live.start()
         return self
@@ -59,14 +61,29 @@ class Progress:
         earned = f"reward {metrics['reward']:.3f}  " if "reward" in metrics else ""
         words = f"{earned}loss {metrics['loss']:.4f}" + (f" ({parts})" if parts else "")
         left = self._left(step)
+        self._step, self._words = step, f"{words}  {speed:,.0f} tokens/s  {left} left"
         if self._live:
-            self._live.update(_bar(step, self._num_steps, f"{words}  {speed:,.0f} tokens/s  {left} left"))
+            self._live.update(_bar(step, self._num_steps, self._words))
             return
         now = time.monotonic()
         if self._lines < FIRST_LINES or step == self._num_steps or now - self._last_line >= EVERY_S:
             self._lines, self._last_line = self._lines + 1, now
             rate = metrics["learning_rate"]
             self.say(f"step {step}/{self._num_steps}  {words}  lr {rate:.2e}  {speed:,.0f} tokens/s  {left} left")
+
+    def counting(self, what: str) -> Callable[[int, int], None]:
+        """What is told how much of something between the steps is done, of how much: it shows that in the live line, elsewhere
+        after a minute of silence."""
+
+        def count(done: int, of: int) -> None:
+            counted = f"{what} {done} of {of}"
+            if self._live:
+                self._live.update(_bar(self._step, self._num_steps, f"{self._words}  {counted}".strip()))
+            elif (now := time.monotonic()) - self._last_line >= SILENT_S:
+                self._last_line = now
+                self.say(f"step {self._step}/{self._num_steps}  {counted}")
+
+        return count
 
     def evaluation(self, step: int, metrics: Mapping[str, float]) -> None:
         """Show the numbers of an evaluation that matter most."""

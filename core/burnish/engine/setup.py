@@ -134,8 +134,9 @@ def set_up(
     runner, state = StepRunner(roles, objective, budget, accelerator), State(Cursor())
     batches: OnlineBatches | ReadBatches = ReadBatches(data)
     if online is not None:
+        shows = progress.counting("drawn")
         rollouts = Rollouts(
-            online, config, objective, runner, model, tokenizer, accelerator, lambda: run.state.step, progress.say, steps
+            online, config, objective, runner, model, tokenizer, accelerator, lambda: run.state.step, progress.say, steps, shows
         )
         batches = rollouts.batches(data, directory.rollouts)
         rewards = rewards or (online.rewards if data.holdout else ())

@@ -18,6 +18,7 @@ from burnish.errors import ModelError
 from burnish.rollout.contract import Capabilities, Receipt
 from burnish.rollout.mixture import Mixture, Reference
 from burnish.rollout.sampler import Completion, HFSampler
+from burnish.rollout.waiting import Shows, unseen
 
 if TYPE_CHECKING:
     from burnish.config.sections import SamplingSection
@@ -53,11 +54,17 @@ class LocalBackend:
         self._serving: asyncio.Task[None] | None = None
 
     def draw_from(
-        self, model: nn.Module, tokenizer: Any, within: Callable[[], AbstractContextManager[Any]], stepwise: bool = False
+        self,
+        model: nn.Module,
+        tokenizer: Any,
+        within: Callable[[], AbstractContextManager[Any]],
+        stepwise: bool = False,
+        shows: Shows = unseen,
     ) -> None:
         """Whose weights. within: a context for the forward passes, such as autocast. stepwise: give completions out as they
-        finish, and drop those whose requests are cancelled, instead of decoding a batch to its end first."""
-        self._sampler, self._within, self._stepwise = HFSampler(model, tokenizer, self.max_rows), within, stepwise
+        finish, and drop those whose requests are cancelled, instead of decoding a batch to its end first. shows: is told how
+        many completions of a batch are done."""
+        self._sampler, self._within, self._stepwise = HFSampler(model, tokenizer, self.max_rows, shows), within, stepwise
 
     async def generate(self, ids: Sequence[int], sampling: SamplingSection, seed: int = 0) -> Completion:
         """One completion; what it is depends on the weights, the ids, the sampling settings and the seed alone."""

@@ -22,7 +22,7 @@ from burnish.rollout.prompts import columns_of
 from burnish.rollout.sampler import Completion
 from burnish.rollout.soundness import sound
 from burnish.rollout.trajectory import Origin, Trajectory
-from burnish.rollout.waiting import Gate, finish
+from burnish.rollout.waiting import Gate, Shows, finish, unseen
 
 if TYPE_CHECKING:
     from burnish.config.sections import SamplingSection
@@ -53,7 +53,7 @@ class Player:
     every kind of failure. retries: how often an episode is begun again, by its outcome, drawn anew. gate: lets so many episodes
     play at once. room: as tasks have it; a longer prompt is left out. mixture: the reference's share in what draws opponents.
     vocabulary: ids that the trained model has. likeliest: tokens that a group's completions are reported with, beside each one
-    that was drawn.
+    that was drawn. shows: is told how many episodes are over, of how many that began since none was being played.
     """
 
     environments: Mapping[str, Environment]
@@ -69,7 +69,10 @@ class Player:
     mixture: float = 0.0
     vocabulary: int | None = None
     likeliest: int = 0
+    shows: Shows = unseen
     _told: set[str] = field(default_factory=set)
+    _begun: int = 0
+    _over: int = 0
 
     def play(self, prompts: Sequence[Prompt], members: Sequence[int], version: int) -> list[Trajectory]:
         """These members of each prompt's group, drawn from the weights `version`."""
@@ -77,8 +80,9 @@ class Player:
 
     async def playing(self, prompts: Sequence[Prompt], members: Sequence[int], version: int) -> list[Trajectory]:
         """As `play`, where a loop is running."""
-        episodes = [self._episode(prompt, member) for prompt in prompts for member in members]
+        episodes = [self._counted(prompt, member) for prompt in prompts for member in members]
         origins = [Origin(one.source, one.row, one.part, one.group, member) for one in prompts for member in members]
+        self._begun += len(episodes)
         played = await asyncio.gather(*episodes)
         return [Trajectory.of(origin, episode, version) for origin, episode in zip(origins, played, strict=True)]
 
@@ -93,6 +97,15 @@ class Player:
                 if episode.outcome == "infrastructure_error":
                     await asyncio.sleep(PAUSE_S * 2**again)
                 again += 1
+
+    async def _counted(self, prompt: Prompt, member: int) -> Episode:
+        try:
+            return await self._episode(prompt, member)
+        finally:
+            self._over += 1
+            self.shows(self._over, self._begun)
+            if self._over == self._begun:
+                self._over = self._begun = 0
 
     async def _attempt(self, prompt: Prompt, member: int, again: int, left: Mapping[str, int]) -> Episode:
         if self.room is not None and len(prompt.ids) > self.room:

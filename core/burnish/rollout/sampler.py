@@ -29,6 +29,7 @@ from burnish.rollout.distribution import draw, random_stream
 from burnish.rollout.packed import PackedLinears
 from burnish.rollout.rows import Request, Rows
 from burnish.rollout.stems import Level, levels
+from burnish.rollout.waiting import Shows, unseen
 
 if TYPE_CHECKING:
     from burnish.config.sections import SamplingSection
@@ -68,11 +69,12 @@ def generating(model: nn.Module) -> Iterator[None]:
 class HFSampler:
     """Batched decoding with the weights as they are at each call.
 
-    max_rows: requests decoded at once; the requests of one prompt stay together, so a large group may exceed it.
+    max_rows: requests decoded at once; the requests of one prompt stay together, so a large group may exceed it. shows: is told
+    how many requests are done, of how many, whenever one is.
     """
 
-    def __init__(self, model: nn.Module, tokenizer: Any, max_rows: int = 64) -> None:
-        self.model, self.tokenizer, self.max_rows = model, tokenizer, max_rows
+    def __init__(self, model: nn.Module, tokenizer: Any, max_rows: int = 64, shows: Shows = unseen) -> None:
+        self.model, self.tokenizer, self.max_rows, self.shows = model, tokenizer, max_rows, shows
         base = base_of(model)
         accepted = inspect.signature(base.forward).parameters
         self._cache_name = next((name for name in ("past_key_values", "cache_params") if name in accepted), None)
@@ -133,13 +135,15 @@ class HFSampler:
     ) -> Iterator[list[tuple[int, Completion]]]:
         asked = [(prompt, seed if isinstance(seed, int) else seed[index]) for index, prompt in enumerate(prompts)]
         waiting = _grouped(asked, 0, sampling, share_seed=isinstance(seed, int))
-        count, rows = len(asked), None
+        count, done, rows = len(asked), 0, None
         self._decoder = Decoder.of(self.model, self._decoder)
         while waiting or rows is not None:
             rows = self._admit(rows, waiting, given_up, sampling.repetition_penalty != 1)
             if rows is None:
                 continue
-            ended = self._draw(rows, sampling)
+            if ended := self._draw(rows, sampling):
+                done += len(ended)
+                self.shows(done, count)
             yield [
                 (one.index, Completion(one.ids, one.logps, one.finished, [], one.likeliest_ids, one.likeliest_logps))
                 for one in ended

@@ -15,6 +15,12 @@ from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 T = TypeVar("T")
+Shows = Callable[[int, int], None]
+"""Is told how much is done, of how much, for whoever waits."""
+
+
+def unseen(done: int, of: int) -> None:
+    """Nobody looks."""
 
 
 def finish(coroutine: Coroutine[Any, Any, T]) -> T:
