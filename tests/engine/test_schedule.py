@@ -28,6 +28,16 @@ def test_warmup_in_steps_or_as_a_fraction() -> None:
     assert [in_steps.rate(step) for step in range(10)] == [as_fraction.rate(step) for step in range(10)]
 
 
+@pytest.mark.parametrize(
+    ("name", "warmup", "is_short"), [("linear", 10, True), ("linear", 9, False), ("linear", 0.1, False), ("constant", 50, False)]
+)
+def test_a_run_that_ends_before_its_warmup_is_told_so(name: str, warmup: float, is_short: bool) -> None:
+    made = schedule(name, warmup)
+    reaches = max(made.rate(step) for step in range(10)) == 1
+    assert reaches is not is_short
+    assert (made.doubt is not None) is is_short
+
+
 def test_cosine_by_hand() -> None:
     # 0.5 * (1 + cos(pi * step / 10)): 1, 0.5, 0 at steps 0, 5, 10.
     assert [schedule("cosine").rate(step) for step in (0, 5, 10)] == pytest.approx([1.0, 0.5, 0.0])

@@ -22,6 +22,7 @@ class Schedule:
     """Learning rates of a run: `rate(step)` for the update that follows `step` finished ones.
 
     The shapes are those of transformers' `get_scheduler`; a warm-up below 1 is a fraction of all steps, else a number of steps.
+    doubt: a sentence about a run that ends before its warm-up does.
     """
 
     def __init__(self, section: ScheduleSection, rate: float, num_steps: int) -> None:
@@ -38,6 +39,12 @@ class Schedule:
             raise ConfigError(f"schedule '{section.name}' with options {section.options}: {error}") from error
         if not isinstance(scheduler, LambdaLR):
             raise ConfigError(f"schedule '{section.name}' follows a metric, not the step; choose for example cosine or linear")
+        self.doubt: str | None = None
+        if warmup >= num_steps and section.name != SchedulerType.CONSTANT:
+            self.doubt = (
+                f"schedule.warmup: {warmup} steps of warm-up in a run of {num_steps}, so that the learning rate never "
+                f"reaches {rate:g}"
+            )
         self._factor = scheduler.lr_lambdas[0]
         self._base = rate
 

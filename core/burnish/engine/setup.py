@@ -117,6 +117,7 @@ def set_up(
     with config.located():
         steps = _check_data(config, data, rewards)
     schedule = Schedule(config.schedule, config.optimizer.lr, steps)
+    progress.say(schedule.doubt)
     on_first(accelerator, lambda: check_data(data.fingerprints))
 
     set_seed(config.train.seed)  # the same on every rank, for fresh adapters
