@@ -29,7 +29,8 @@ def test_warmup_in_steps_or_as_a_fraction() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "warmup", "is_short"), [("linear", 10, True), ("linear", 9, False), ("linear", 0.1, False), ("constant", 50, False)]
+    ("name", "warmup", "is_short"),
+    [("linear", 10, True), ("linear", 9, False), ("linear", 0.1, False), ("constant", 50, False)],
 )
 def test_a_run_that_ends_before_its_warmup_is_told_so(name: str, warmup: float, is_short: bool) -> None:
     made = schedule(name, warmup)
