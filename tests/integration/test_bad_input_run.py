@@ -94,6 +94,7 @@ def test_a_kill_at_the_rename_of_a_checkpoint(desk: Desk, children: ForkServerCo
     assert desk.steps() == {"before": ["step-000002", f"{NAME}.partial"], "after": ["step-000002", NAME]}[when]
     told = desk.works("resume", desk.run).err
     assert f"resumed from {desk.run}/checkpoints/{'step-000002' if when == 'before' else NAME}\n" in told
+    assert ("all 4 steps are done" in told) is (when == "after")
     assert desk.steps() == ["step-000002", NAME]
     assert same(desk.weights(), desk.weights(whole))
 

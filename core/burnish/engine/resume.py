@@ -115,8 +115,9 @@ def restore(run: Run, folder: Path | None, resume: Resume) -> None:
     if resume.allow_changes and isinstance(run.batches, OnlineBatches):  # what was drawn later may have been drawn otherwise
         later = run.state.cursor.rollout if isinstance(run.state.cursor, RolloutCursor) else -1
         on_first(run.accelerator, partial(run.batches.journal.forget_after, later))
-    left = "" if run.state.step < run.num_steps else ", its last step: nothing is left to train on"
-    run.progress.say(f"resumed from {folder}{left}")
+    run.progress.say(f"resumed from {folder}")
+    if run.state.step >= run.num_steps:
+        run.progress.say(f"all {run.num_steps} steps are done: what is left is to write the model")
 
 
 def _rewind(run: Run, folder: Path | None, resume: Resume) -> None:
