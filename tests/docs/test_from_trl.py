@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from burnish.config.sections import MixSection, ReferenceSection, RolloutSection, Sections, SyncSection
+from burnish.config.trl_names import KEYS as HERE
 
 KEY = re.compile(rf"`((?:{'|'.join(Sections.model_fields)})\.[a-z_.]+)`(?:: ([\w-]+))?")
 ARGUMENT = re.compile(r"`([a-z_]+)`(?:: ([\w-]+))?")
@@ -44,6 +45,14 @@ def test_the_keys_exist_and_have_these_defaults(rows: list[tuple[str, str]]) -> 
     for key, word in found:
         value = default_of(key)
         assert not word or value == said(word), key
+
+
+def test_what_messages_say_is_what_the_table_says(rows: list[tuple[str, str]]) -> None:
+    lines = {name: right for left, right in rows for name, _ in ARGUMENT.findall(left)}
+    both = HERE.keys() & lines.keys()
+    assert len(both) > 10
+    for name in sorted(both):
+        assert f"`{HERE[name]}" in lines[name], name
 
 
 def test_the_arguments_exist(rows: list[tuple[str, str]]) -> None:

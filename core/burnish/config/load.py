@@ -20,6 +20,7 @@ from burnish.config.reading import read_file, read_value
 from burnish.config.refusals import refusals
 from burnish.config.sections import Sections
 from burnish.config.tree import Node, mark, parse_override
+from burnish.config.trl_names import instead
 from burnish.errors import ConfigError
 from burnish.registry import Registry
 from burnish.registry import load as load_registry
@@ -120,7 +121,7 @@ def _checked(tree: Node) -> Config:
     try:
         config = Config.model_validate(values)
     except ValidationError as error:
-        said = explain(error, values, Sections)
+        said = explain(error, values, Sections, elsewhere=instead)
         raise ConfigError("\n".join(f"{tree.find(path)[0].origin}: {path}: {what}" for path, what in said)) from None
     config._tree = tree
     return config

@@ -5,13 +5,12 @@ In: a validation error, the plain values it is about and the model that refused 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from burnish.config.trl_names import instead
 from burnish.errors import did_you_mean
 
 _KEYS = "should be a mapping, `key: value`"
@@ -20,8 +19,15 @@ PLAIN = {"model_type": _KEYS, "dict_type": _KEYS, "tuple_type": _LIST, "list_typ
 """pydantic's kinds of error that it words for programmers."""
 
 
-def explain(error: ValidationError, values: Any, model: type[BaseModel], also: Sequence[str] = ()) -> list[tuple[str, str]]:
-    """One sentence per path, in the order of the model. also: words that are allowed besides the model's keys."""
+def explain(
+    error: ValidationError,
+    values: Any,
+    model: type[BaseModel],
+    also: Sequence[str] = (),
+    elsewhere: Callable[[str], str | None] = lambda key: None,
+) -> list[tuple[str, str]]:
+    """One sentence per path, in the order of the model. also: words that are allowed besides the model's keys. elsewhere: a
+    sentence about a key that other tools have."""
     found: dict[str, list[str]] = {}
     inputs: dict[str, str] = {}
     for each in error.errors(include_url=False):
@@ -29,7 +35,8 @@ def explain(error: ValidationError, values: Any, model: type[BaseModel], also: S
         path = ".".join(_within(values, location, keep_last=kind == "missing"))
         message = PLAIN.get(kind) or each["msg"].removeprefix("Value error, ").replace("Input should be", "should be")
         if kind == "extra_forbidden":
-            message = f"unknown key. {_where_instead(str(location[-1]), location, model, also)}"
+            key = str(location[-1])
+            message = f"unknown key. {elsewhere(key) or _where_instead(key, location, model, also)}"
         elif kind == "missing":
             message = "is required, and missing"
         elif kind != "value_error":
@@ -62,8 +69,6 @@ def _where_instead(key: str, location: tuple[int | str, ...], model: type[BaseMo
         section = sections_in(section).get(str(part), section)
     keys = known_keys(section)
     passed_on = f" Options of its own stand under `options`, as in `options: {{{key}: ...}}`." if "options" in keys else ""
-    if known_elsewhere := instead(key):
-        return known_elsewhere
     homes = [name for name, other in sections_in(model).items() if key in known_keys(other)]
     if len(homes) == 1 and section is not model:
         return f"Did you mean '{homes[0]}.{key}'?{passed_on}"

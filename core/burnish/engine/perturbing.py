@@ -36,6 +36,7 @@ def perturbing(policy: nn.Module, adapter: str | None, rank: int = 0) -> Iterato
     parameters = movable(policy, adapter)
     mine = {name: _mine(parameter) for name, parameter in parameters.items()}
     before = {name: shard.to("cpu", copy=True) for name, shard in mine.items()}
+    moved = False
     noise = torch.randn(PERIOD, generator=torch.Generator().manual_seed(1))
 
     def back() -> None:
@@ -44,14 +45,18 @@ def perturbing(policy: nn.Module, adapter: str | None, rank: int = 0) -> Iterato
             shard.copy_(before[name])
 
     def put(scale: float) -> None:
-        back()
+        nonlocal moved
+        if moved:
+            back()
+        moved = True
         for name, shard in mine.items():
             _add(shard, noise.roll(_offset(name, parameters[name], rank)) * scale)
 
     try:
         yield put
     finally:
-        back()
+        if moved:
+            back()
 
 
 def _reshard(policy: nn.Module) -> None:

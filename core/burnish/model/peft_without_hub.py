@@ -7,6 +7,7 @@ for. Everything else in burnish takes these names from here.
 
 import logging
 import sys
+from contextlib import suppress
 from importlib.util import find_spec
 from typing import Any
 
@@ -20,9 +21,8 @@ def _import_bitsandbytes() -> None:
     had = {"kernels": modules["kernels"]} if "kernels" in modules else {}
     modules["kernels"], complaints.disabled = None, True
     try:
-        import bitsandbytes  # noqa: F401
-    except ImportError:
-        pass
+        with suppress(ImportError):
+            import bitsandbytes  # noqa: F401
     finally:
         del modules["kernels"]
         modules.update(had)

@@ -18,7 +18,7 @@ from unittest.mock import MagicMock
 import pytest
 from burnish_code import kernel, sandbox
 from burnish_code.jail import UNUSED_UID, Jail
-from burnish_code.programs import program_in, read_tests
+from burnish_code.programs import Tests, program_in, read_tests
 from burnish_code.reward import Code
 from burnish_code.sandbox import Isolation, Output, Sandbox, isolation_here
 
@@ -149,10 +149,10 @@ def test_input_and_output(reward: Code) -> None:
 
 def test_columns_of_mbpp_and_humaneval() -> None:
     mbpp = read_tests({"test_list": TESTS, "test_setup_code": "import math", "tests": None})
-    assert mbpp is not None
+    assert isinstance(mbpp, Tests)
     assert (mbpp.setup, mbpp.statements, len(mbpp)) == ("import math", tuple(TESTS), 2)
     humaneval = read_tests({"test": "def check(candidate):\n    assert candidate(1, 2) == 3", "entry_point": "add"})
-    assert humaneval is not None
+    assert isinstance(humaneval, Tests)
     assert humaneval.statements[0].endswith("\ncheck(add)")
     assert read_tests({"test": "x", "entry_point": None}) is None
     with pytest.raises(RewardError, match="`input` and `output`"):

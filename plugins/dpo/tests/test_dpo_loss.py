@@ -10,7 +10,7 @@ from burnish_dpo.loss import DPO
 from burnish_dpo.recipe import bema_dpo, dpo, rpo, tr_dpo
 
 from burnish.config import load_config
-from burnish.config.sections import BemaSection, MixSection
+from burnish.config.sections import BemaSection, MixSection, SyncSection
 from burnish.errors import ConfigError
 from burnish.objective import ImplicitReward, Pairs
 from burnish.objective.compose import Objective
@@ -87,10 +87,8 @@ def test_options_out_of_range_are_refused(options: dict[str, float]) -> None:
 
 def test_recipes_whose_reference_follows() -> None:
     mixed, averaged = load_config(tr_dpo(beta=0.2, every=3)), load_config(bema_dpo())
-    assert mixed.reference.sync is not None
-    assert averaged.reference.sync is not None
-    assert (mixed.reference.sync.mix, mixed.reference.sync.bema) == (MixSection(alpha=0.6, every=3), None)
-    assert averaged.reference.sync.bema == BemaSection(every=400)
+    assert mixed.reference.sync == SyncSection(mix=MixSection(alpha=0.6, every=3))
+    assert averaged.reference.sync == SyncSection(bema=BemaSection(every=400))
     assert mixed.objective[0]["dpo"]["beta"] == 0.2
 
 

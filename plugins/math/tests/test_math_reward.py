@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from subprocess import Popen
 from typing import Any
 
 import pytest
@@ -70,7 +71,7 @@ def test_a_process_that_dies_is_replaced() -> None:
     worker = Worker(PATIENT)
     assert worker.equal("4", "4") == 1.0
     process = worker._process
-    assert process is not None
+    assert isinstance(process, Popen)
     process.kill()
     process.wait()
     assert worker.equal("4", "5") == 0.0

@@ -45,7 +45,7 @@ def test_each_step_earns_its_probability_at_its_end(tmp_path: Path) -> None:
     tiny_tokenizer(chat=False).save_pretrained(tmp_path)
     reward = ProcessReward(str(tmp_path), per_step=True)
     [known] = reward.steps(["p: "], ["ab\ncd"])
-    assert known is not None
+    assert isinstance(known, tuple)
     words = Words("a", "b\nc", "d")
     [found, none] = reward(["p: "] * 2, ["ab\ncd", " "], [[0, 1, 2], [0]], words)
     assert found == Steps(ends=(1, 2), rewards=known)

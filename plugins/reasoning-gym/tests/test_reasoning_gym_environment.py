@@ -55,9 +55,7 @@ def test_a_wrong_answer_may_be_mended() -> None:
 
 def test_attempts_end() -> None:
     episode = play("-99", "-98")
-    assert episode.outcome == "ok"
-    assert episode.reward is not None
-    assert episode.reward < 0.5
+    assert (episode.outcome, episode.reward) == ("ok", 0.0)
 
 
 def test_rows_from_elsewhere_are_refused() -> None:

@@ -91,8 +91,8 @@ def test_conversations_and_what_is_too_long(tmp_path: Path) -> None:
     ask, reply = [{"role": "user", "content": "hi"}], [{"role": "assistant", "content": "ho"}]
     [chat] = reward([ask], [reply])
     [text] = reward(["<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"], ["ho<|im_end|>\n"])
-    assert chat is not None
-    assert text is not None
+    assert isinstance(chat, float)
+    assert isinstance(text, float)
     assert chat != text  # a text ends with the end of sequence, this template with a line break
     assert reward(["a"], ["b" * 600]) == [None]
 
