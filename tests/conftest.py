@@ -7,8 +7,12 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -99,3 +103,20 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
     for module in set(sys.modules) - before:
         if (getattr(sys.modules[module], "__file__", None) or "").startswith(str(tmp_path)):
             del sys.modules[module]
+
+
+@pytest.fixture
+def moved(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
+    """Tensors that offloading has copied to the host's memory, as they were on their device."""
+    import torch
+
+    found: list[Tensor] = []
+    like = torch.empty_like
+
+    def noted(tensor: Tensor, **keywords: Any) -> Tensor:
+        if "pin_memory" in keywords:
+            found.append(tensor)
+        return like(tensor, **keywords)
+
+    monkeypatch.setattr(torch, "empty_like", noted)
+    return found

@@ -157,17 +157,9 @@ def test_extremes_of_a_metric_are_found_without_waiting() -> None:
     assert [tally.value() for tally in tallies] == [-1.0, 3.0]
 
 
-def test_activations_are_offloaded_from_a_device_without_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_activations_are_offloaded_from_a_device_without_a_number(moved: list[torch.Tensor]) -> None:
     """`cuda` is where `cuda:0` is."""
-    moved: list[Any] = []
-    like = torch.empty_like
-
-    def noted(tensor: Any, **keywords: Any) -> Any:
-        moved.append(tensor)
-        return like(tensor, **keywords)
-
     weight = nn.Parameter(torch.ones(4, 4, device=CUDA))
-    monkeypatch.setattr(torch, "empty_like", noted)
     with offloaded([weight], CUDA, smallest_bytes=0):
         output = (torch.ones(3, 4, device=CUDA) @ weight).exp().sum()
     torch.autograd.backward(output)

@@ -64,19 +64,10 @@ def test_selective_checkpointing_keeps_what_the_cuda_path_attends() -> None:
     assert [operation.name() for operation in seen if operation in KEPT] == ["torch_attn::_varlen_attn"]
 
 
-def test_offloading_changes_no_gradient_and_leaves_weights_alone() -> None:
+def test_offloading_changes_no_gradient_and_leaves_weights_alone(moved: list[Tensor]) -> None:
     model = tiny_model().train()
     wanted = [gradient.clone() for gradient in gradients(model)]
-    moved: list[Tensor] = []
-    like = torch.empty_like
-
-    def noted(tensor: Tensor, **keywords: object) -> Tensor:
-        if "pin_memory" in keywords:
-            moved.append(tensor)
-        return like(tensor, **keywords)  # type: ignore[arg-type]
-
-    with pytest.MonkeyPatch.context() as patch, offloaded(model.parameters(), CPU, smallest_bytes=0):
-        patch.setattr(torch, "empty_like", noted)
+    with offloaded(model.parameters(), CPU, smallest_bytes=0):
         found = gradients(model)
     assert all(torch.equal(one, other) for one, other in zip(found, wanted, strict=True))
     weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
@@ -84,18 +75,10 @@ def test_offloading_changes_no_gradient_and_leaves_weights_alone() -> None:
     assert not weights & {tensor.untyped_storage().data_ptr() for tensor in moved}
 
 
-def test_offloading_can_be_rehearsed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offloading_can_be_rehearsed(moved: list[Tensor]) -> None:
     """Tensors without numbers lie at no address, so weights are told apart by their storages."""
-    moved: list[Tensor] = []
-    like = torch.empty_like
-
-    def noted(tensor: Tensor, **keywords: Any) -> Tensor:
-        moved.append(tensor)
-        return like(tensor, **keywords)
-
     with FakeTensorMode():  # type: ignore[no-untyped-call]
         weight, states = nn.Parameter(torch.empty(4, 4)), torch.empty(3, 4)
-        monkeypatch.setattr(torch, "empty_like", noted)
         with offloaded([weight], CPU, smallest_bytes=0):
             states @ weight @ weight.T
     assert [list(tensor.shape) for tensor in moved] == [[3, 4], [3, 4]]
